@@ -1,0 +1,91 @@
+package token
+
+import "time"
+
+// Record is what the cluster durably knows about one token. The store keeps it under one key, with the value sealed; package
+// refresh says which transitions are allowed. All times are wall times of the replica that led when they were written.
+type Record struct {
+	// Version counts the values ever committed; 0 means that there was none.
+	Version int64
+	// Value is the current value. Zero with a positive Version only after the store lost data (see package refresh).
+	Value Secret
+	// IssuedAt is when the request that brought Value was written: no token is older than its request.
+	IssuedAt time.Time
+	// Life is how long the upstream said that Value lives, counted from IssuedAt.
+	Life time.Duration
+
+	// Pending is the attempt that was begun and whose outcome the store does not know. Nil if none.
+	Pending *Intent
+	// Doubt: Value may have been rotated away by an attempt whose outcome was never learned. Only a commit ends it.
+	Doubt bool
+	// Drained: in doubt for so long that no replica promises Value any more.
+	Drained bool
+	// Condemned: the upstream confirmed, or a report said and nobody could ask, that Value is dead before its time.
+	Condemned bool
+
+	// Resolved is the last attempt whose outcome was written.
+	Resolved Resolution
+	// RefreshedAt is when the last successful fetch was committed; schedules by interval and calendar count from it.
+	RefreshedAt time.Time
+
+	// Spent counts today's fetches against the daily budget.
+	Spent Spending
+	// LastFailure is the last failure that was written; it outlives a later success. Zero if there was none.
+	LastFailure Failure
+	// Failures counts the failed attempts since the last commit.
+	Failures int
+
+	// HandedOver says which replicas gave up the lead because they could not reach the upstream for this token, and when. A
+	// replica that is listed does not do so again for a while, so that leadership comes to rest. Emptied by a commit.
+	HandedOver map[string]time.Time
+}
+
+// Intent announces one attempt before its request is written.
+type Intent struct {
+	// Attempt is the attempt's random id.
+	Attempt string
+	// Term is the term of the leader that began it: the create revision of its election key.
+	Term int64
+	// At is when it was begun.
+	At time.Time
+	// Forced: the attempt asks the upstream to kill the current value at once.
+	Forced bool
+}
+
+// Resolution is the outcome of an attempt.
+type Resolution struct {
+	Attempt string
+	Outcome Outcome
+}
+
+// Spending counts the fetches of one day, by the upstream's calendar.
+type Spending struct {
+	// Day is the date in the upstream's time zone, as 2006-01-02.
+	Day string
+	// Fetches is the number of attempts that may have been counted by the upstream.
+	Fetches int64
+	// Forced is how many of them asked to kill the current value.
+	Forced int64
+	// ForcedAt is when the last of those was begun; it survives midnight.
+	ForcedAt time.Time
+}
+
+// Clean reports whether no attempt is unsettled: nothing is pending and nothing is in doubt.
+func (r Record) Clean() bool { return r.Pending == nil && !r.Doubt }
+
+// Issued reports whether any token may ever have been issued, as far as the store knows.
+func (r Record) Issued() bool { return r.Version > 0 || !r.Clean() }
+
+// Orphan is the outcome of an attempt whose leader was deposed before it could write it: a message to whoever leads now.
+type Orphan struct {
+	// Attempt is the attempt's id.
+	Attempt string
+	// Outcome is what the deposed leader learned; OutcomeUnknown only together with Late.
+	Outcome Outcome
+	// Late: the request was written so late that the upstream may have processed it after a later attempt's.
+	Late bool
+	// Value, IssuedAt and Life are set when Outcome is OutcomeToken.
+	Value    Secret
+	IssuedAt time.Time
+	Life     time.Duration
+}
