@@ -64,14 +64,21 @@ func FromSource(source Source) *Clock {
 	return c
 }
 
-// Now returns the present instant.
-func (c *Clock) Now() Instant {
-	now, _ := c.Read()
-	return now
+// Reading is one look at the clock.
+type Reading struct {
+	// At is the present instant.
+	At Instant
+	// Era is the era in which At was read.
+	Era uint64
+	// Wall is the wall clock at the same moment, for people and calendars only.
+	Wall time.Time
 }
 
-// Read returns the present instant and the era in which it was read.
-func (c *Clock) Read() (Instant, uint64) {
+// Now returns the present instant.
+func (c *Clock) Now() Instant { return c.Read().At }
+
+// Read looks at the clock.
+func (c *Clock) Read() Reading {
 	mono, wall := c.source()
 	if c.adrift(mono, wall) {
 		return c.settle()
@@ -79,11 +86,8 @@ func (c *Clock) Read() (Instant, uint64) {
 	// Order matters: a jump noticed by another reader between the two loads must not pair a new era with an instant that does not
 	// contain its jump.
 	era := c.era.Load()
-	return Instant(int64(mono-c.birth) + c.skipped.Load()), era
+	return Reading{At: Instant(int64(mono-c.birth) + c.skipped.Load()), Era: era, Wall: wall}
 }
-
-// Era returns the number of jumps seen so far. It does not look at the clocks: call Now or Read for that.
-func (c *Clock) Era() uint64 { return c.era.Load() }
 
 // Wall returns the wall clock's present reading, for what is shown to people and for schedules by the calendar. Nothing that
 // guards a promise may rest on it.
@@ -94,8 +98,8 @@ func (c *Clock) Wall() time.Time {
 
 // WallAt translates an instant into the present wall clock's time.
 func (c *Clock) WallAt(at Instant) time.Time {
-	now := c.Now()
-	return c.Wall().Add(at.Sub(now))
+	now := c.Read()
+	return now.Wall.Add(at.Sub(now.At))
 }
 
 func (c *Clock) adrift(mono time.Duration, wall time.Time) bool {
@@ -104,7 +108,7 @@ func (c *Clock) adrift(mono time.Duration, wall time.Time) bool {
 }
 
 // settle looks again under the lock, and if the clocks are still apart, counts the jump.
-func (c *Clock) settle() (Instant, uint64) {
+func (c *Clock) settle() Reading {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	mono, wall := c.source()
@@ -117,7 +121,7 @@ func (c *Clock) settle() (Instant, uint64) {
 		c.era.Add(1)
 		c.offset.Store(offset)
 	}
-	return Instant(int64(mono-c.birth) + c.skipped.Load()), c.era.Load()
+	return Reading{At: Instant(int64(mono-c.birth) + c.skipped.Load()), Era: c.era.Load(), Wall: wall}
 }
 
 // Follow accepts the present offset between the clocks as normal unless it is a jump. Call it every few seconds, so that slow

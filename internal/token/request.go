@@ -1,0 +1,58 @@
+package token
+
+import "time"
+
+// RequestKind says what a replica asks of the leader.
+type RequestKind string
+
+// The kinds of request.
+const (
+	// RequestReport: a caller found the version dead at the upstream.
+	RequestReport RequestKind = "report"
+	// RequestRefresh: an operator wants a fetch now.
+	RequestRefresh RequestKind = "refresh"
+	// RequestResign: an operator wants another leader.
+	RequestResign RequestKind = "resign"
+)
+
+// Request is what a replica asks of the leader, through the store. Two requests of the same kind, name and version are the same
+// request: they share one key and one reply.
+type Request struct {
+	Kind RequestKind
+	// Name is the token's name; empty for RequestResign.
+	Name string
+	// Version is the version that was reported dead, or that the operator saw when asking for a refresh; the term to end for
+	// RequestResign.
+	Version int64
+	// Force asks to kill the current value at the upstream. RequestRefresh only.
+	Force bool
+	// From is the replica that asks, and At its wall time.
+	From string
+	At   time.Time
+}
+
+// Verdict is the leader's answer to a request.
+type Verdict string
+
+// The verdicts.
+const (
+	// VerdictDone: a token newer than the request has been committed, or the term has ended.
+	VerdictDone Verdict = "done"
+	// VerdictUnchanged: the upstream answered with the same token (WeChat stable outside its last five minutes), or confirmed that
+	// the reported one lives.
+	VerdictUnchanged Verdict = "unchanged"
+	// VerdictExhausted: spacing or budget do not allow a fetch before RetryAfter.
+	VerdictExhausted Verdict = "exhausted"
+	// VerdictFailed: the fetch failed; see Failure. The leader goes on trying if the token is needed.
+	VerdictFailed Verdict = "failed"
+)
+
+// Reply answers a Request. It stays in the store for RetryAfter (a few seconds at least), so that repeated requests find it.
+type Reply struct {
+	Verdict    Verdict
+	RetryAfter time.Duration
+	// Reason says in words why the verdict is not VerdictDone.
+	Reason string
+	// Failure is the upstream's failure behind VerdictFailed.
+	Failure *Failure
+}

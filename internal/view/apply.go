@@ -1,0 +1,172 @@
+package view
+
+import (
+	"github.com/tokenbroker/tokenbroker/internal/clock"
+	"github.com/tokenbroker/tokenbroker/internal/token"
+)
+
+// Change is one record as the store has it; a record that is not there is the zero Record.
+type Change struct {
+	Name   string
+	Record token.Record
+}
+
+// Apply takes in what one revision of the store changed, as the watch tells it. head is the mod revision of the head key if the
+// revision changed it, else 0. Revisions that the view has passed already are ignored.
+func (v *View) Apply(revision, head int64, changes []Change) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if revision <= v.revision {
+		return
+	}
+	for _, c := range changes {
+		if t := v.Token(c.Name); t != nil {
+			t.apply(c.Record)
+		}
+	}
+	v.advance(revision, head)
+}
+
+// Load takes in the whole keyspace as a linearizable read found it at a revision: a record that is missing in changes is not there.
+// floor is Revision as it was before the read was sent. A read that was overtaken by the watch is ignored, and false returned; but a
+// revision below floor means that the store itself went back, and is taken in.
+func (v *View) Load(floor, revision, head int64, changes []Change) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if revision < v.revision && revision >= floor {
+		return false
+	}
+	records := make(map[string]token.Record, len(changes))
+	for _, c := range changes {
+		records[c.Name] = c.Record
+	}
+	for name, t := range *v.tokens.Load() {
+		t.apply(records[name])
+	}
+	v.head = 0
+	v.advance(revision, head)
+	return true
+}
+
+func (v *View) advance(revision, head int64) {
+	v.revision = revision
+	if head > 0 {
+		v.head = head
+	}
+	close(v.moved)
+	v.moved = make(chan struct{})
+}
+
+// Applied returns a channel that is closed once the view has moved on, and whether it has applied the given mod revision of head.
+func (v *View) Applied(head int64) (bool, <-chan struct{}) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.head >= head, v.moved
+}
+
+// Synced renews the proof of freshness: a linearizable read that was sent at sent found the head key at the mod revision head. It
+// returns false, and renews nothing, if the view has not applied that revision, or the clock jumped since the sending.
+func (v *View) Synced(sent clock.Reading, head int64) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := v.clock.Read()
+	if v.head < head || sent.Era != now.Era {
+		return false
+	}
+	old := v.proof.Load()
+	if old != nil && old.era == sent.Era && old.at >= sent.At {
+		return true
+	}
+	v.proof.Store(&proof{at: sent.At, era: sent.Era})
+	if old == nil || old.era != sent.Era || now.At.Sub(old.at) >= v.syncWindow {
+		// Promises that had lapsed are alive again: tell whoever waits for that.
+		for _, t := range *v.tokens.Load() {
+			t.replace(*t.cur.Load())
+		}
+	}
+	return true
+}
+
+// apply takes in one record. The caller holds view.mu.
+func (t *Token) apply(rec token.Record) {
+	now := t.view.clock.Read() // before the wall clock is used: a pause in between only shortens the life
+	old := t.cur.Load()
+	next := *old
+	t.sightAttempt(&next, rec, now)
+
+	if rec.Version < old.record.Version || rec.Version == old.record.Version && rec.Value.IsZero() && !old.record.Value.IsZero() {
+		// The store lost what this replica knows. Hold on to the token, but promise it no longer than if a fetch had begun.
+		kept := *old.record
+		kept.Pending, kept.Doubt = rec.Pending, rec.Doubt || t.spec.Traits.Rotating
+		rec = kept
+	}
+	if renewed(old.record, rec) {
+		next.nominalEnd = t.nominalEnd(&next, rec, now)
+	}
+	t.freeze(&next, old, rec, now)
+	next.record, next.known = &rec, true
+	t.replace(next)
+}
+
+// sightAttempt remembers, when an attempt is first seen, the last proof from before it began.
+func (t *Token) sightAttempt(next *snapshot, rec token.Record, now clock.Reading) {
+	if rec.Pending == nil || rec.Pending.Attempt == next.attempt {
+		return
+	}
+	next.attempt = rec.Pending.Attempt
+	p := t.view.proof.Load()
+	next.anchored = next.known && t.view.inSync(p, now)
+	if next.anchored {
+		next.anchor = p.at
+	}
+}
+
+// renewed reports whether rec carries a value, or a life, that old did not.
+func renewed(old *token.Record, rec token.Record) bool {
+	return rec.Version != old.Version || rec.Resolved.Attempt != old.Resolved.Attempt && !rec.IssuedAt.Equal(old.IssuedAt)
+}
+
+// nominalEnd is when rec's value ends at the latest, whatever else happens.
+func (t *Token) nominalEnd(next *snapshot, rec token.Record, now clock.Reading) clock.Instant {
+	if next.anchored && rec.Resolved.Attempt == next.attempt {
+		return next.anchor.Add(rec.Life)
+	}
+	return now.At.Add(rec.IssuedAt.Add(rec.Life).Sub(t.view.clock.Wall()) - t.view.skew)
+}
+
+// freeze fixes the end of the promise while a fetch may have rotated the token away, as of the last proof before that was seen. What
+// was found at the first look has no such proof: the view's proofs from before then did not cover this token.
+func (t *Token) freeze(next *snapshot, old *snapshot, rec token.Record, now clock.Reading) {
+	switch {
+	case !t.unsettled(rec):
+		next.frozen = false
+	case rec.Pending != nil && rec.Pending.Forced || !t.spec.Traits.Rotating:
+		next.frozen, next.frozenEnd = true, 0
+	case !next.frozen || rec.Version != old.record.Version:
+		next.frozen, next.frozenEnd = true, 0
+		if p := t.view.proof.Load(); p != nil && p.era == now.Era && next.known {
+			next.frozenEnd = p.at.Add(t.spec.Timing.W)
+		}
+	}
+}
+
+// unsettled reports whether an attempt that could end the value's life is open or was never resolved.
+func (t *Token) unsettled(rec token.Record) bool {
+	if rec.Doubt {
+		return true
+	}
+	return rec.Pending != nil && (t.spec.Traits.Rotating || rec.Pending.Forced)
+}
+
+// replace publishes a snapshot and wakes everyone who waited for the old one to change. The caller holds view.mu.
+func (t *Token) replace(next snapshot) {
+	old := t.cur.Load()
+	next.changed = make(chan struct{})
+	t.cur.Store(&next)
+	close(old.changed)
+}
+
+// inSync reports whether a proof is recent.
+func (v *View) inSync(p *proof, now clock.Reading) bool {
+	return p != nil && p.era == now.Era && now.At.Sub(p.at) < v.syncWindow
+}

@@ -1,0 +1,35 @@
+// Package view is what this replica may promise: for each token the newest record that the replica has seen, and how long a caller
+// may rely on it.
+//
+// Data flows one way: the store's watch calls Apply and Synced, handlers call Token and Read. A read takes no lock, makes no call
+// and allocates nothing.
+//
+// # Freshness
+//
+// A watch tells of changes at any time, but its silence proves nothing: it may lag, or the connection may be dead. What a replica
+// knows to be current rests on a proof: t_sync, the *send* time of a linearizable read whose result the view had applied. Apply
+// never renews it; only Synced does. Anchoring it at the answer would be wrong: an answer that was under way while a fetch
+// began and ended would make the replica vouch for the time after that fetch.
+//
+// # Remaining life
+//
+// The promise on a token is the least of
+//
+//   - its nominal end. A replica that was in sync when it saw the attempt begin counts the life from its t_sync before that: the token
+//     cannot have been issued before its attempt was begun, so no wall clock is needed. A replica that joined later counts from the
+//     record's wall time, less the largest tolerated skew between clocks;
+//   - for a rotating upstream: t_sync + W. Until t_sync no fetch had begun that could have rotated the token away, and a rotated token
+//     outlives the fetch by more than W;
+//   - while an attempt is pending or the token is in doubt: (t_sync before that was first seen) + W, frozen until a new version or a
+//     clean record is seen. Found at start-up, before the first proof, it is nothing at all. An attempt that was ordered to kill the
+//     token at once (forced) leaves nothing either; for an idempotent upstream only such attempts count here.
+//
+// A token is Active while the promise is positive, Suspect while only the nominal end is ahead, and Expired after that or when it is
+// condemned: known to be dead. Versions never go back: a record with a lower version (a store that was restored from a backup) is not
+// adopted; the held token is then treated as in doubt.
+//
+// # Order of loads
+//
+// Read loads the proof before the record. The other way round it could pair a clean record with a proof that was made after a later
+// record, with a pending attempt, was applied, and so promise W from a moment at which the token had been rotated away already.
+package view
