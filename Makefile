@@ -1,0 +1,112 @@
+# The tasks of this repository. `make` lists them.
+#
+# build, run, test and fuzz need Go, git and make, and no C compiler. race needs one: Go's race detector links against C. The other
+# tools (buf, golangci-lint) are Go programs pinned in tools/go.mod and tools/lint/go.mod; `go tool` builds them at first use, which
+# takes a minute or two, and keeps them in Go's build cache. They have modules of their own so that their dependencies do not mix
+# with the broker's.
+
+export CGO_ENABLED := 0
+
+# What `make fuzz` spends on each target.
+FUZZTIME ?= 30s
+
+# What `bin/broker version` says. A tag if there is one, else the commit; never asked for unless something is built.
+VERSION ?= $(or $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null),\
+	$(addprefix v0.0.0-,$(shell git describe --always --exclude '*' --dirty 2>/dev/null)),\
+	unknown)
+
+BUF  := go tool -modfile=tools/go.mod buf
+LINT := go tool -modfile=tools/lint/go.mod golangci-lint
+TEST := go tool gotestsum --format=pkgname --
+
+# The API that is promised to callers: see CONTRIBUTING.md.
+API_BASELINE := proto/breaking-baseline.binpb
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# Use
+
+.PHONY: run dev
+run: build ## start a cluster to try out: three replicas, etcd and a simulated WeChat in one process
+	@exec bin/broker dev $(ARGS)
+
+dev: run ## the same; flags go into ARGS: make dev ARGS='--replicas 1 --token-ttl 60s'
+
+.PHONY: build
+build: ## build bin/broker
+	go build -trimpath -buildvcs=false -ldflags '-X main.version=$(strip $(VERSION))' -o bin/broker ./cmd/broker
+
+# Check
+
+.PHONY: test
+test: ## run all tests
+	$(TEST) -timeout=5m ./...
+
+.PHONY: race
+race: export CGO_ENABLED := 1
+race: ## run all tests in random order under the race detector (needs a C compiler)
+	@command -v "$$(go env CC)" >/dev/null || { echo 'make race needs a C compiler, such as gcc' >&2; exit 1; }
+	$(TEST) -timeout=15m -race -shuffle=on ./...
+
+.PHONY: fuzz
+fuzz: ## fuzz every fuzz target for FUZZTIME (30s)
+	@set -e; \
+	targets=$$(grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sed 's/:func /:/' | sort); \
+	for target in $$targets; do \
+		echo "== $$target"; \
+		go test -run='^$$' -fuzz="^$${target##*:}$$" -fuzztime=$(FUZZTIME) "$$(dirname "$${target%%:*}")"; \
+	done
+
+.PHONY: bench
+bench: ## measure GetToken against an empty gRPC handler
+	go run ./test/bench $(ARGS)
+
+.PHONY: lint
+lint: ## check style, layers and likely faults
+	$(LINT) run ./...
+	$(BUF) lint
+	$(BUF) format --diff --exit-code
+
+.PHONY: verify
+verify: verify-generated verify-modules verify-api lint ## fail if gen, fmt or `go mod tidy` would change a file, or lint complains
+
+# Each of these compares with what is in the work tree, committed or not, and changes nothing in it.
+
+.PHONY: verify-generated
+verify-generated:
+	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && $(BUF) generate --output "$$out" && \
+	diff -r -x '*.proto' -x '*.binpb' proto "$$out/proto" || { echo 'proto/ is not what its .proto files generate: run make gen' >&2; exit 1; }
+
+# The modules of the tools are left out: tidying them asks for the test dependencies of other people's programs. That they are
+# complete is seen by running the tools, since Go never adds to a go.mod on the way.
+.PHONY: verify-modules
+verify-modules:
+	@go mod tidy -diff || { echo 'go.mod or go.sum is not tidy: run go mod tidy' >&2; exit 1; }
+
+.PHONY: verify-api
+verify-api:
+	@$(BUF) breaking --against $(API_BASELINE) || { echo 'these changes break callers of the released API: see CONTRIBUTING.md' >&2; exit 1; }
+
+# Change
+
+.PHONY: gen
+gen: ## generate the Go code of proto/
+	$(BUF) generate
+
+.PHONY: fmt
+fmt: ## format Go and proto files
+	$(LINT) fmt ./...
+	$(BUF) format --write
+
+.PHONY: api-baseline
+api-baseline: ## at a release: promise the present API to callers
+	$(BUF) build --exclude-source-info --output $(API_BASELINE)
+
+.PHONY: clean
+clean: ## delete what build made
+	rm -rf bin
