@@ -56,3 +56,10 @@ type Reply struct {
 	// Failure is the upstream's failure behind VerdictFailed.
 	Failure *Failure
 }
+
+// Call is a Request that waits for the leader's answer.
+type Call struct {
+	Request
+	// Reply is called once with the answer, unless the term ends first. It does not block.
+	Reply func(Reply)
+}

@@ -134,3 +134,6 @@ func (t *Token) NominalEnd(version int64) (clock.Instant, bool) {
 	s := t.cur.Load()
 	return s.nominalEnd, s.record.Version == version && !s.record.Value.IsZero()
 }
+
+// Version returns the highest version that this replica has seen.
+func (t *Token) Version() int64 { return t.cur.Load().record.Version }

@@ -1,0 +1,153 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tokenbroker/tokenbroker/internal/token"
+)
+
+// How reports are bounded.
+const (
+	// reportSpacing is the least time between two fetches that reports cause, beside the rules of the protocol.
+	reportSpacing = 30 * time.Second
+	// verdictLife is how long a verdict answers further reports of the same version.
+	verdictLife = 10 * time.Second
+	// patience is how long a call may wait for its fetch to begin; what would wait longer is told when to come back.
+	patience = 10 * time.Second
+)
+
+// take hears one call. It either answers it or keeps it for the next attempt to answer.
+func (g *reign) take(ctx context.Context, call token.Call) error {
+	switch {
+	case call.Version < g.rec.Version:
+		call.Reply(token.Reply{Verdict: token.VerdictDone})
+		return nil
+	case call.Version > g.rec.Version:
+		call.Reply(token.Reply{
+			Verdict: token.VerdictFailed, RetryAfter: verdictLife,
+			Reason: fmt.Sprintf("version %d is not known to the leader, which has %d", call.Version, g.rec.Version),
+		})
+		return nil
+	case call.Kind == token.RequestRefresh:
+		g.takeRefresh(call)
+		return nil
+	default:
+		return g.takeReport(ctx, call)
+	}
+}
+
+// takeRefresh queues an operator's call. A forced one must fit the upstream's own limits at once.
+func (g *reign) takeRefresh(call token.Call) {
+	if call.Force {
+		if !g.traits.Force {
+			call.Reply(token.Reply{Verdict: token.VerdictFailed, RetryAfter: verdictLife, Reason: "this upstream knows no forced refresh"})
+			return
+		}
+		if wait, reason := g.forcedAllowance(g.cfg.Clock.Wall()); wait > 0 {
+			call.Reply(token.Reply{Verdict: token.VerdictExhausted, RetryAfter: wait, Reason: reason})
+			return
+		}
+	}
+	g.calls = append(g.calls, call)
+}
+
+// takeReport acts on a report that the current version is dead, after the upstream confirmed it where it can be asked.
+func (g *reign) takeReport(ctx context.Context, call token.Call) error {
+	if !g.rec.Condemned && !g.rec.Value.IsZero() {
+		dead, reply := g.verify(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err() // the call stays in the store for the next leader
+		}
+		if !dead {
+			call.Reply(reply)
+			return nil
+		}
+		if err := g.condemn(); err != nil {
+			return err
+		}
+	}
+	at, why := g.next()
+	wait := at.Sub(g.cfg.Clock.Now())
+	switch {
+	case wait <= patience:
+		g.calls = append(g.calls, call)
+	case why == reasonRetry && g.rec.Failures > 0:
+		failure := g.rec.LastFailure
+		call.Reply(token.Reply{Verdict: token.VerdictFailed, RetryAfter: wait, Failure: &failure})
+	default:
+		call.Reply(token.Reply{
+			Verdict: token.VerdictExhausted, RetryAfter: wait,
+			Reason: "the token is known to be dead; the next fetch must keep its distance from the last",
+		})
+	}
+	return nil
+}
+
+// verify asks the upstream whether the current value is dead. If it is not, or that could not be learned, the reply says so.
+func (g *reign) verify(ctx context.Context) (bool, token.Reply) {
+	if g.policy.TrustReports {
+		return true, token.Reply{}
+	}
+	pctx, cancel := context.WithTimeout(ctx, g.timing.F)
+	defer cancel()
+	health, err := g.cfg.Upstream.Probe(pctx, g.rec.Value)
+	switch {
+	case errors.Is(err, token.ErrNoProbe):
+		return true, token.Reply{}
+	case err != nil:
+		g.log.Warn("asking the upstream whether the token lives failed", "err", err)
+		return false, token.Reply{
+			Verdict: token.VerdictFailed, RetryAfter: verdictLife,
+			Reason: "the upstream could not be asked whether the token is dead", Failure: asProbeFailure(err),
+		}
+	case health == token.Alive:
+		return false, token.Reply{Verdict: token.VerdictUnchanged, RetryAfter: verdictLife, Reason: "the upstream accepts the token"}
+	}
+	return true, token.Reply{}
+}
+
+func asProbeFailure(err error) *token.Failure {
+	var failure *token.Failure
+	if errors.As(err, &failure) {
+		return failure
+	}
+	return nil
+}
+
+// condemn records that the current value is dead, so that no replica hands it out any more.
+func (g *reign) condemn() error {
+	next := g.rec
+	next.Condemned = true
+	if err := g.put(next); err != nil {
+		return err
+	}
+	now := g.cfg.Clock.Now()
+	if g.reported != 0 {
+		g.retryAt = max(g.retryAt, g.reported.Add(reportSpacing))
+	}
+	g.reported = now
+	g.log.Warn("the token died before its time: another system may be fetching tokens for this application",
+		"version", g.rec.Version, "remedy", "let this broker be the only one that fetches, or use the upstream's stable mode")
+	return nil
+}
+
+func (g *reign) operatorWaits() bool {
+	for _, c := range g.calls {
+		if c.Kind == token.RequestRefresh {
+			return true
+		}
+	}
+	return false
+}
+
+// answer replies to every call that waits.
+func (g *reign) answer(reply token.Reply) {
+	reply.RetryAfter = max(reply.RetryAfter, 0)
+	for _, c := range g.calls {
+		c.Reply(reply)
+	}
+	g.calls = nil
+}

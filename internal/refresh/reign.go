@@ -1,0 +1,191 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/tokenbroker/tokenbroker/internal/clock"
+	"github.com/tokenbroker/tokenbroker/internal/token"
+)
+
+// reign is a Refresher's work during one term. One goroutine owns it.
+type reign struct {
+	*Refresher
+	term   int64
+	ledger Ledger
+	settle context.Context // outlives the term; see Run
+	log    *slog.Logger
+
+	rec  token.Record // the record, and
+	rev  int64        // its revision, as last read or written
+	ends clock.Instant
+
+	quiet     quietWait
+	retryAt   clock.Instant   // back-off: no scheduled attempt before
+	reported  clock.Instant   // when a report last condemned a value
+	unwritten map[string]bool // attempts whose BEGIN has an unknown fate; their requests were never written
+	forceNext bool            // the upstream answered a normal fetch with the condemned value
+	lost      int             // attempts in a row that did not reach the upstream
+	calls     []token.Call    // to be answered by the next attempt
+}
+
+// quietWait is the time in which no attempt may begin: until wait after from, and until late.
+type quietWait struct {
+	from clock.Instant
+	wait time.Duration
+	late clock.Instant
+}
+
+func (q quietWait) end() clock.Instant { return max(q.from.Add(q.wait), q.late) }
+
+// win reads the record for the first time in this term.
+func (g *reign) win(ctx context.Context) error {
+	entry, err := g.ledger.Read(ctx)
+	if err != nil {
+		return err
+	}
+	read := g.cfg.Clock.Now()
+	if err := g.adopt(entry); err != nil {
+		return err
+	}
+	if floor := g.cfg.Lives.Version(); g.rec.Version < floor {
+		if err := g.raise(floor); err != nil {
+			return err
+		}
+	}
+	if g.rec.Issued() {
+		g.beQuiet(read)
+	}
+	if n := g.rec.Failures; n > 0 {
+		// The back-off of the last leader goes on, as far as the wall clocks agree.
+		wait := backOff(g.rec.LastFailure, n, g.left(), g.cfg.Jitter())
+		passed := max(0, g.cfg.Clock.Wall().Sub(g.rec.LastFailure.At))
+		g.retryAt = read.Add(max(0, wait-passed))
+	}
+	return g.hear(entry.Orphans)
+}
+
+// serve waits for what comes next, and does it, until ctx ends.
+func (g *reign) serve(ctx context.Context, inbox Inbox) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		at, why := g.next()
+		now := g.cfg.Clock.Now()
+		timer.Reset(min(max(at.Sub(now), 0), longestTimer))
+		var err error
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-inbox.Orphans:
+			err = g.resync(ctx)
+		case call := <-inbox.Calls:
+			err = g.take(ctx, call)
+		case <-timer.C:
+			if ctx.Err() == nil && g.cfg.Clock.Now() >= at {
+				err = g.attempt(ctx, why)
+			}
+		}
+		if errors.Is(err, token.ErrConflict) {
+			err = g.resync(ctx)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// next returns when the next attempt may begin, and why it will.
+func (g *reign) next() (clock.Instant, string) {
+	now := g.cfg.Clock.Read()
+	in, why := g.policy.Due(g.rec, g.traits, now.Wall, g.ends.Sub(now.At))
+	at := now.At.Add(in)
+	switch {
+	case g.operatorWaits():
+		at, why = now.At, reasonOperator
+	case g.retryAt > at:
+		at, why = g.retryAt, reasonRetry
+	}
+	return max(at, g.quietEnd()), why
+}
+
+// quietEnd is when the quiet wait is over. With the value condemned nobody's promise is left to protect, only the order of requests.
+func (g *reign) quietEnd() clock.Instant {
+	q := g.quiet
+	if g.rec.Condemned {
+		q.wait = min(q.wait, g.timing.Settled())
+	}
+	return q.end()
+}
+
+// beQuiet starts a quiet wait, on a rotating upstream.
+func (g *reign) beQuiet(from clock.Instant) {
+	if !g.traits.Rotating {
+		return
+	}
+	g.quiet = quietWait{from: from, wait: g.timing.W}
+	if g.rec.Drained {
+		g.quiet.wait = g.timing.Settled()
+	}
+}
+
+// left is what is left until the nominal end of the current value.
+func (g *reign) left() time.Duration { return g.ends.Sub(g.cfg.Clock.Now()) }
+
+// resync reads the record anew after a surprise, and heeds orphans. The quiet wait stands: every attempt of this term was ours.
+func (g *reign) resync(ctx context.Context) error {
+	entry, err := g.ledger.Read(ctx)
+	if err != nil {
+		return err
+	}
+	if err := g.adopt(entry); err != nil {
+		return err
+	}
+	return g.hear(entry.Orphans)
+}
+
+// adopt takes in what was read. A pending attempt whose request we know was never written is aborted at once.
+func (g *reign) adopt(entry token.Entry) error {
+	g.rec, g.rev = entry.Record, entry.Revision
+	end, known := g.cfg.Lives.NominalEnd(g.rec.Version)
+	if !known {
+		now := g.cfg.Clock.Read()
+		end = now.At.Add(g.rec.IssuedAt.Add(g.rec.Life).Sub(now.Wall))
+	}
+	g.ends = end
+	if p := g.rec.Pending; p != nil && g.unwritten[p.Attempt] {
+		return g.abort(*p, g.notWritten(errUnknownBegin), "")
+	}
+	return nil
+}
+
+// raise heals a store that lost what this replica has seen: the next version must be higher than any that was ever served, and the
+// value that was lost may be anywhere.
+func (g *reign) raise(floor int64) error {
+	g.log.Warn("the store lost versions; it was restored from a backup or emptied", "version", g.rec.Version, "seen", floor)
+	next := g.rec
+	next.Version, next.Value, next.Doubt = floor, token.Secret{}, true
+	return g.put(next)
+}
+
+// put writes the record under the fence; orphans name those to delete with it.
+func (g *reign) put(next token.Record, orphans ...string) error {
+	rev, err := g.ledger.Write(g.settle, g.rev, next, orphans...)
+	if err != nil {
+		return err
+	}
+	g.rec, g.rev = next, rev
+	return nil
+}
+
+// disown is the last thing in a term: it tells the next leader of attempts that look pending but were never written.
+func (g *reign) disown() error {
+	for attempt := range g.unwritten {
+		if err := g.ledger.Leave(g.settle, token.Orphan{Attempt: attempt, Outcome: token.OutcomeNone}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

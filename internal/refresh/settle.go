@@ -1,0 +1,217 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"time"
+
+	"github.com/tokenbroker/tokenbroker/internal/clock"
+	"github.com/tokenbroker/tokenbroker/internal/token"
+)
+
+// handOverAfter is how many attempts in a row may fail to reach the upstream before another replica is asked to lead; handOverRest
+// is how long a replica that gave up the lead for a token does not do so for it again.
+const (
+	handOverAfter = 3
+	handOverRest  = time.Hour
+)
+
+// commit writes the token that was fetched.
+func (g *reign) commit(intent token.Intent, f fetched) error {
+	same := !g.rec.Value.IsZero() && g.rec.Value == f.grant.Value
+	if same && (g.rec.Condemned || intent.Forced) {
+		return g.stillDead(intent)
+	}
+	orphan := token.Orphan{
+		Attempt: intent.Attempt, Outcome: token.OutcomeToken, Late: f.late,
+		Value: f.grant.Value, IssuedAt: f.wrote.Wall, Life: f.grant.Life,
+	}
+	now := g.cfg.Clock.Wall()
+	committed, err := g.resolve(intent, orphan, func(rec token.Record) token.Record { return granted(rec, orphan, now) })
+	if err != nil || !committed {
+		return err
+	}
+	g.succeeded(f.wrote.At.Add(f.grant.Life))
+	if same {
+		g.answer(token.Reply{Verdict: token.VerdictUnchanged, Reason: "the upstream answered with the same token"})
+	} else {
+		g.answer(token.Reply{Verdict: token.VerdictDone})
+	}
+	return nil
+}
+
+// granted is rec after the commit of what an attempt brought.
+func granted(rec token.Record, o token.Orphan, now time.Time) token.Record {
+	if rec.Value.IsZero() || rec.Value != o.Value {
+		rec.Version++
+	}
+	rec.Value, rec.IssuedAt, rec.Life = o.Value, o.IssuedAt, o.Life
+	rec.Pending, rec.Doubt, rec.Drained, rec.Condemned = nil, false, false, false
+	rec.Resolved = token.Resolution{Attempt: o.Attempt, Outcome: token.OutcomeToken}
+	rec.RefreshedAt, rec.Failures, rec.HandedOver = now, 0, nil
+	return rec
+}
+
+// succeeded resets what a commit makes void.
+func (g *reign) succeeded(ends clock.Instant) {
+	g.ends, g.retryAt, g.forceNext, g.lost = ends, 0, false, 0
+}
+
+// stillDead settles an attempt that was answered with the very value that is dead: an idempotent upstream that does not know of it,
+// or one that did not heed a forced attempt. Nothing was issued. The next attempt is forced where that is possible.
+func (g *reign) stillDead(intent token.Intent) error {
+	failure := &token.Failure{
+		Outcome: token.OutcomeNone, Class: token.Transient, Written: true, Code: "unchanged",
+		Meaning: "the upstream answered with the token that is to be replaced", At: g.cfg.Clock.Wall(),
+	}
+	if !intent.Forced && g.traits.Force {
+		g.forceNext = true
+		return g.abortQuietly(intent, failure)
+	}
+	failure.RetryAfter = g.traits.ForcedSpacing
+	return g.abort(intent, failure, "")
+}
+
+// abort settles an attempt that for certain issued nothing. It returns ErrHandOver if the lead is to be given up, which handOver
+// says in words.
+func (g *reign) abort(intent token.Intent, failure *token.Failure, handOver string) error {
+	if handOver != "" {
+		return g.abortAndLeave(intent, failure, handOver)
+	}
+	if err := g.abortQuietly(intent, failure); err != nil {
+		return err
+	}
+	g.failed(failure)
+	return nil
+}
+
+func (g *reign) abortAndLeave(intent token.Intent, failure *token.Failure, handOver string) error {
+	orphan := token.Orphan{Attempt: intent.Attempt, Outcome: token.OutcomeNone}
+	now := g.cfg.Clock.Wall()
+	settled, err := g.resolve(intent, orphan, func(rec token.Record) token.Record {
+		rec = refused(rec, intent, failure)
+		rec.HandedOver = maps.Clone(rec.HandedOver)
+		if rec.HandedOver == nil {
+			rec.HandedOver = map[string]time.Time{}
+		}
+		rec.HandedOver[g.cfg.Replica] = now
+		return rec
+	})
+	if err != nil || !settled {
+		return err
+	}
+	g.failed(failure)
+	g.log.Warn("giving up the lead: another replica may reach the upstream", "reason", handOver)
+	return ErrHandOver
+}
+
+// abortQuietly settles the attempt without back-off and without an answer to those who wait for one.
+func (g *reign) abortQuietly(intent token.Intent, failure *token.Failure) error {
+	orphan := token.Orphan{Attempt: intent.Attempt, Outcome: token.OutcomeNone}
+	settled, err := g.resolve(intent, orphan, func(rec token.Record) token.Record { return refused(rec, intent, failure) })
+	if err == nil && settled {
+		g.quiet = quietWait{} // nothing was issued, so there is nothing to wait for
+	}
+	return err
+}
+
+// refused is rec after the abort of an attempt. Doubt stays what it was.
+func refused(rec token.Record, intent token.Intent, failure *token.Failure) token.Record {
+	rec.Pending = nil
+	rec.Resolved = token.Resolution{Attempt: intent.Attempt, Outcome: token.OutcomeNone}
+	rec.LastFailure = *failure
+	rec.Failures++
+	if !failure.Written {
+		rec.Spent.Fetches = max(0, rec.Spent.Fetches-1) // the upstream never saw it
+		if intent.Forced {
+			rec.Spent.Forced = max(0, rec.Spent.Forced-1)
+		}
+	}
+	return rec
+}
+
+// leaveOpen leaves the attempt pending, because nobody knows what it did. Only what people read is written, and the protocol's
+// fields stay as BEGIN left them.
+func (g *reign) leaveOpen(intent token.Intent, f fetched) error {
+	g.rec.LastFailure = *f.failure
+	g.rec.Failures++
+	g.failed(f.failure)
+	wctx, cancel := g.settle, context.CancelFunc(func() {})
+	if !f.late { // only a late request makes it matter whether the term is over
+		wctx, cancel = context.WithTimeout(g.settle, g.timing.F)
+	}
+	defer cancel()
+	rev, err := g.ledger.Write(wctx, g.rev, g.rec)
+	switch {
+	case err == nil:
+		g.rev = rev
+	case errors.Is(err, token.ErrDeposed):
+		if f.late {
+			return g.bequeath(token.Orphan{Attempt: intent.Attempt, Outcome: token.OutcomeUnknown, Late: true})
+		}
+		return err
+	case errors.Is(err, token.ErrConflict):
+		return err
+	default:
+		g.log.Warn("noting a failure had an unknown result", "attempt", intent.Attempt, "err", err)
+	}
+	return nil
+}
+
+// resolve writes the outcome of an attempt: change makes the new record of the old. Once the term is over, or the store has moved on
+// from the attempt, the outcome is left as an orphan instead, and false returned. It does not give up while settle lives.
+func (g *reign) resolve(intent token.Intent, orphan token.Orphan, change func(token.Record) token.Record) (bool, error) {
+	for {
+		err := g.put(change(g.rec))
+		switch {
+		case err == nil:
+			delete(g.unwritten, intent.Attempt)
+			return true, nil
+		case errors.Is(err, token.ErrDeposed):
+			return false, g.bequeath(orphan)
+		case !errors.Is(err, token.ErrConflict):
+			return false, err
+		}
+		entry, err := g.ledger.Read(g.settle)
+		if err != nil {
+			return false, err
+		}
+		g.rec, g.rev = entry.Record, entry.Revision
+		if p := g.rec.Pending; p == nil || p.Attempt != intent.Attempt {
+			return false, g.ledger.Leave(g.settle, orphan)
+		}
+	}
+}
+
+// bequeath leaves an outcome to whoever leads now.
+func (g *reign) bequeath(orphan token.Orphan) error {
+	if err := g.ledger.Leave(g.settle, orphan); err != nil {
+		return err
+	}
+	delete(g.unwritten, orphan.Attempt)
+	return token.ErrDeposed
+}
+
+// failed sets the back-off and answers those who waited for this attempt.
+func (g *reign) failed(failure *token.Failure) {
+	wait := backOff(*failure, max(1, g.rec.Failures), g.left(), g.cfg.Jitter())
+	g.retryAt = g.cfg.Clock.Now().Add(wait)
+	at, _ := g.next()
+	g.answer(token.Reply{Verdict: token.VerdictFailed, RetryAfter: at.Sub(g.cfg.Clock.Now()), Failure: failure})
+}
+
+// handOver returns why the lead should be given up after this failure, or "".
+func (g *reign) handOver(failure *token.Failure) string {
+	if failure.Class != token.Unreachable && failure.Class != token.Address {
+		g.lost = 0
+		return ""
+	}
+	g.lost++
+	left, did := g.rec.HandedOver[g.cfg.Replica]
+	rested := !did || g.cfg.Clock.Wall().Sub(left).Abs() >= handOverRest
+	if g.lost < handOverAfter || g.cfg.Peers() == 0 || !rested {
+		return ""
+	}
+	return failure.Error()
+}

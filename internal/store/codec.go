@@ -1,0 +1,188 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/tokenbroker/tokenbroker/internal/token"
+)
+
+// schema is the version of the stored form. A record with a higher one was written by a newer program; it is refused, not guessed.
+const schema = 1
+
+// storedRecord is a token.Record as it stands in etcd. It is JSON, so that it can be read with etcdctl.
+type storedRecord struct {
+	Schema int `json:"schema"`
+	// Write is a random id of the write, by which a writer whose answer was lost knows its own.
+	Write       string               `json:"write"`
+	Version     int64                `json:"version"`
+	Sealed      []byte               `json:"sealed,omitempty"`
+	IssuedAt    time.Time            `json:"issued_at,omitzero"`
+	LifeMillis  int64                `json:"life_ms,omitempty"`
+	Pending     *storedIntent        `json:"pending,omitempty"`
+	Doubt       bool                 `json:"doubt,omitempty"`
+	Drained     bool                 `json:"drained,omitempty"`
+	Condemned   bool                 `json:"condemned,omitempty"`
+	Resolved    *storedResolution    `json:"resolved,omitempty"`
+	RefreshedAt time.Time            `json:"refreshed_at,omitzero"`
+	Spent       storedSpending       `json:"spent"`
+	LastFailure *storedFailure       `json:"last_failure,omitempty"`
+	Failures    int                  `json:"failures,omitempty"`
+	HandedOver  map[string]time.Time `json:"handed_over,omitempty"`
+}
+
+type storedIntent struct {
+	Attempt string    `json:"attempt"`
+	Term    int64     `json:"term"`
+	At      time.Time `json:"at"`
+	Forced  bool      `json:"forced,omitempty"`
+}
+
+type storedResolution struct {
+	Attempt string        `json:"attempt"`
+	Outcome token.Outcome `json:"outcome"`
+}
+
+type storedSpending struct {
+	Day      string    `json:"day,omitempty"`
+	Fetches  int64     `json:"fetches"`
+	Forced   int64     `json:"forced,omitempty"`
+	ForcedAt time.Time `json:"forced_at,omitzero"`
+}
+
+type storedFailure struct {
+	Outcome          token.Outcome `json:"outcome,omitempty"`
+	Class            token.Class   `json:"class"`
+	Written          bool          `json:"written,omitempty"`
+	Code             string        `json:"code"`
+	Meaning          string        `json:"meaning,omitempty"`
+	Remedy           string        `json:"remedy,omitempty"`
+	Message          string        `json:"message,omitempty"`
+	RetryAfterMillis int64         `json:"retry_after_ms,omitempty"`
+	At               time.Time     `json:"at,omitzero"`
+}
+
+// storedOrphan is a token.Orphan as it stands in etcd.
+type storedOrphan struct {
+	Schema     int           `json:"schema"`
+	Outcome    token.Outcome `json:"outcome"`
+	Late       bool          `json:"late,omitempty"`
+	Sealed     []byte        `json:"sealed,omitempty"`
+	IssuedAt   time.Time     `json:"issued_at,omitzero"`
+	LifeMillis int64         `json:"life_ms,omitempty"`
+}
+
+func (s *Store) encodeRecord(key, write string, rec token.Record) ([]byte, error) {
+	sealed, err := s.seal(key, rec.Value)
+	if err != nil {
+		return nil, err
+	}
+	out := storedRecord{
+		Schema: schema, Write: write, Version: rec.Version, Sealed: sealed,
+		IssuedAt: rec.IssuedAt.UTC(), LifeMillis: rec.Life.Milliseconds(),
+		Pending: (*storedIntent)(rec.Pending), Doubt: rec.Doubt, Drained: rec.Drained, Condemned: rec.Condemned,
+		RefreshedAt: rec.RefreshedAt.UTC(), Spent: storedSpending(rec.Spent), Failures: rec.Failures, HandedOver: rec.HandedOver,
+		LastFailure: encodeFailure(&rec.LastFailure),
+	}
+	if rec.Resolved != (token.Resolution{}) {
+		out.Resolved = (*storedResolution)(&rec.Resolved)
+	}
+	return json.Marshal(out)
+}
+
+func (s *Store) decodeRecord(key string, data []byte) (token.Record, error) {
+	var in storedRecord
+	if err := json.Unmarshal(data, &in); err != nil {
+		return token.Record{}, fmt.Errorf("%w: %s is not a token record: %w", errFinal, key, err)
+	}
+	if in.Schema != schema {
+		return token.Record{}, fmt.Errorf("%w: %s has schema %d, this program knows %d; run the newer program", errFinal, key, in.Schema, schema)
+	}
+	value, err := s.open(key, in.Sealed)
+	if err != nil {
+		return token.Record{}, err
+	}
+	if in.Version < 0 || in.LifeMillis < 0 || in.Failures < 0 || in.Version == 0 && !value.IsZero() {
+		return token.Record{}, fmt.Errorf("%w: %s contradicts itself", errFinal, key)
+	}
+	rec := token.Record{
+		Version: in.Version, Value: value, IssuedAt: in.IssuedAt, Life: time.Duration(in.LifeMillis) * time.Millisecond,
+		Pending: (*token.Intent)(in.Pending), Doubt: in.Doubt, Drained: in.Drained, Condemned: in.Condemned,
+		RefreshedAt: in.RefreshedAt, Spent: token.Spending(in.Spent), Failures: in.Failures, HandedOver: in.HandedOver,
+	}
+	if f := decodeFailure(in.LastFailure); f != nil {
+		rec.LastFailure = *f
+	}
+	if in.Resolved != nil {
+		rec.Resolved = token.Resolution(*in.Resolved)
+	}
+	return rec, nil
+}
+
+func encodeFailure(f *token.Failure) *storedFailure {
+	if f == nil || f.Code == "" {
+		return nil
+	}
+	return &storedFailure{
+		Outcome: f.Outcome, Class: f.Class, Written: f.Written, Code: f.Code, Meaning: f.Meaning, Remedy: f.Remedy,
+		Message: f.Message, RetryAfterMillis: f.RetryAfter.Milliseconds(), At: f.At.UTC(),
+	}
+}
+
+func decodeFailure(f *storedFailure) *token.Failure {
+	if f == nil {
+		return nil
+	}
+	return &token.Failure{
+		Outcome: f.Outcome, Class: f.Class, Written: f.Written, Code: f.Code, Meaning: f.Meaning, Remedy: f.Remedy,
+		Message: f.Message, RetryAfter: time.Duration(f.RetryAfterMillis) * time.Millisecond, At: f.At,
+	}
+}
+
+func (s *Store) encodeOrphan(key string, o token.Orphan) ([]byte, error) {
+	sealed, err := s.seal(key, o.Value)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(storedOrphan{
+		Schema: schema, Outcome: o.Outcome, Late: o.Late, Sealed: sealed, IssuedAt: o.IssuedAt.UTC(), LifeMillis: o.Life.Milliseconds(),
+	})
+}
+
+func (s *Store) decodeOrphan(key, attempt string, data []byte) (token.Orphan, error) {
+	var in storedOrphan
+	if err := json.Unmarshal(data, &in); err != nil || in.Schema != schema {
+		return token.Orphan{}, fmt.Errorf("%w: %s is not an orphan of schema %d", errFinal, key, schema)
+	}
+	value, err := s.open(key, in.Sealed)
+	if err != nil {
+		return token.Orphan{}, err
+	}
+	return token.Orphan{
+		Attempt: attempt, Outcome: in.Outcome, Late: in.Late,
+		Value: value, IssuedAt: in.IssuedAt, Life: time.Duration(in.LifeMillis) * time.Millisecond,
+	}, nil
+}
+
+func (s *Store) seal(key string, value token.Secret) ([]byte, error) {
+	if value.IsZero() {
+		return nil, nil
+	}
+	sealed, err := s.sealer.Seal([]byte(value.Reveal()), key)
+	if err != nil {
+		return nil, fmt.Errorf("%w: sealing the value of %s: %w", errFinal, key, err)
+	}
+	return sealed, nil
+}
+
+func (s *Store) open(key string, sealed []byte) (token.Secret, error) {
+	if len(sealed) == 0 {
+		return token.Secret{}, nil
+	}
+	value, err := s.sealer.Open(sealed, key)
+	if err != nil {
+		return token.Secret{}, fmt.Errorf("%w: opening the value of %s: %w", errFinal, key, err)
+	}
+	return token.NewSecret(string(value)), nil
+}

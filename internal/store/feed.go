@@ -1,0 +1,232 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tokenbroker/tokenbroker/internal/token"
+	"github.com/tokenbroker/tokenbroker/internal/view"
+)
+
+// catchUp is how long a proof of freshness waits for the watch to deliver what the proof has seen, before everything is read anew.
+const catchUp = 300 * time.Millisecond
+
+// Why a watch was given up; the feed loads everything and watches again.
+var (
+	errReload   = errors.New("a reload was asked for")
+	errWentBack = errors.New("the store went back to an earlier revision")
+	errEnded    = errors.New("the watch ended")
+)
+
+// Run feeds the view, and the post, until ctx ends; then it returns nil. etcd being away stops the feed, not Run.
+func (s *Store) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.watchForever(ctx) })
+	group.Go(func() error { return s.syncForever(ctx) })
+	return group.Wait()
+}
+
+// watchForever loads the keyspace and follows it, again and again.
+func (s *Store) watchForever(ctx context.Context) error {
+	pause := firstPause
+	for {
+		began := s.clock.Now()
+		err := s.follow(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if s.clock.Now().Sub(began) > longestPause {
+			pause = firstPause
+		}
+		if !errors.Is(err, errReload) {
+			s.log.Warn("watching etcd was interrupted; starting over", "err", err)
+		}
+		if !rest(ctx, pause) {
+			return nil
+		}
+		pause = min(2*pause, longestPause)
+	}
+}
+
+// follow loads the keyspace and applies what the watch tells, until it fails.
+func (s *Store) follow(ctx context.Context) error {
+	revision, err := s.load(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	defer cancel()
+	events := s.client.Watch(ctx, string(s.keys), clientv3.WithPrefix(), clientv3.WithRev(revision+1))
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.reload:
+			return errReload
+		case resp, open := <-events:
+			if !open {
+				return errEnded
+			}
+			if err := resp.Err(); err != nil {
+				return fmt.Errorf("watching: %w", err)
+			}
+			s.take(resp.Events)
+		}
+	}
+}
+
+// load reads the whole keyspace linearizably, hands it to the view and the post, and takes it as a proof of freshness.
+func (s *Store) load(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	floor, sent := s.view.Revision(), s.clock.Read()
+	resp, err := s.client.Get(ctx, string(s.keys), clientv3.WithPrefix())
+	if err != nil {
+		return 0, fmt.Errorf("loading: %w", err)
+	}
+	b := s.sort(resp.Kvs)
+	if resp.Header.Revision < floor {
+		s.log.Error("etcd went back in time: it was restored from a backup, or emptied", "revision", resp.Header.Revision, "seen", floor)
+	}
+	s.feeding.Lock()
+	defer s.feeding.Unlock()
+	if s.view.Load(floor, resp.Header.Revision, b.head, b.changes) {
+		s.post.load(b.orphans, b.requests)
+		s.view.Synced(sent, b.head)
+	}
+	return resp.Header.Revision, nil
+}
+
+// batch is a set of keys, sorted by who wants them.
+type batch struct {
+	head     int64
+	changes  []view.Change
+	orphans  []orphanEvent
+	requests []requestEvent
+}
+
+func (s *Store) sort(kvs []*mvccpb.KeyValue) batch {
+	var b batch
+	for _, kv := range kvs {
+		s.put(&b, kv, false)
+	}
+	return b
+}
+
+// put adds one key to the batch. deleted says that the key is gone.
+func (s *Store) put(b *batch, kv *mvccpb.KeyValue, deleted bool) {
+	switch part, rest := s.keys.split(kv.Key); part {
+	case partHead:
+		b.head = kv.ModRevision
+	case partToken:
+		b.changes = append(b.changes, view.Change{Name: rest, Record: s.readRecord(kv, deleted)})
+	case partOrphan:
+		if !deleted {
+			b.orphans = append(b.orphans, readOrphanEvent(rest, kv.ModRevision))
+		}
+	case partRequest:
+		b.requests = append(b.requests, s.readRequest(kv, deleted))
+	}
+}
+
+// readRecord decodes a record. One that cannot be read, or was deleted, is taken for a record without a value and in doubt: the view
+// keeps what it has, but on a rotating upstream promises it no further.
+func (s *Store) readRecord(kv *mvccpb.KeyValue, deleted bool) token.Record {
+	if deleted {
+		return token.Record{}
+	}
+	rec, err := s.decodeRecord(string(kv.Key), kv.Value)
+	if err != nil {
+		s.log.Error("a token record cannot be used", "err", err)
+		return token.Record{Doubt: true}
+	}
+	return rec
+}
+
+// take applies the events of one watch response, revision by revision. etcd delivers all events of a revision together. A change that
+// the view has passed already, because it was read meanwhile, is ignored by the view; for the post it is harmless.
+func (s *Store) take(events []*clientv3.Event) {
+	s.feeding.Lock()
+	defer s.feeding.Unlock()
+	for len(events) > 0 {
+		revision, n := events[0].Kv.ModRevision, 1
+		for n < len(events) && events[n].Kv.ModRevision == revision {
+			n++
+		}
+		var b batch
+		for _, ev := range events[:n] {
+			s.put(&b, ev.Kv, ev.Type == mvccpb.DELETE)
+		}
+		s.view.Apply(revision, b.head, b.changes)
+		s.post.apply(b.orphans, b.requests)
+		events = events[n:]
+	}
+}
+
+// syncForever proves the view's freshness again and again.
+func (s *Store) syncForever(ctx context.Context) error {
+	for rest(ctx, s.syncEvery) {
+		s.clock.Follow()
+		if err := s.sync(ctx); err != nil && ctx.Err() == nil {
+			s.log.Debug("proving the view's freshness failed", "err", err)
+		}
+	}
+	return nil
+}
+
+// sync makes one proof: it reads the head linearizably, and waits for the view to have applied it.
+func (s *Store) sync(ctx context.Context) error {
+	cctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	floor, sent := s.view.Revision(), s.clock.Read()
+	if floor == 0 {
+		return nil // nothing is loaded yet that could be proved fresh
+	}
+	resp, err := s.client.Get(cctx, s.keys.head(), clientv3.WithKeysOnly())
+	if err != nil {
+		return err
+	}
+	if resp.Header.Revision < floor {
+		s.Reload()
+		return errWentBack
+	}
+	var head int64
+	if len(resp.Kvs) > 0 {
+		head = resp.Kvs[0].ModRevision
+	}
+	deadline := time.NewTimer(catchUp)
+	defer deadline.Stop()
+	for {
+		applied, moved := s.view.Applied(head)
+		if applied {
+			s.view.Synced(sent, head)
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-deadline.C:
+			_, err := s.load(ctx) // the watch lags or is dead: read instead
+			return err
+		case <-cctx.Done():
+			return cctx.Err()
+		}
+	}
+}
+
+// rest waits, and returns false if ctx ended first.
+func rest(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
