@@ -1,0 +1,155 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tokenbroker/tokenbroker/internal/token"
+	"github.com/tokenbroker/tokenbroker/internal/view"
+	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
+)
+
+// GetStatus implements the method of that name.
+func (s *Server) GetStatus(context.Context, *tokenbrokerv1.GetStatusRequest) (*tokenbrokerv1.GetStatusResponse, error) {
+	election := s.cluster.Election()
+	response := &tokenbrokerv1.GetStatusResponse{
+		Replica: &tokenbrokerv1.ReplicaStatus{
+			Id:        s.cfg.ReplicaID,
+			Address:   s.cfg.Address,
+			Version:   s.cfg.Version,
+			StartTime: timestamp(s.cfg.Started),
+			Leading:   s.leads(election),
+			Revision:  s.view.Revision(),
+		},
+		Leader: leaderMessage(election.Leader),
+	}
+	if age, ok := s.view.Age(); ok {
+		response.Replica.ViewAge = durationpb.New(age)
+	}
+	for _, c := range election.Candidates {
+		response.Replicas = append(response.Replicas, &tokenbrokerv1.Replica{
+			Id: c.ID, Address: c.Address, Since: timestamp(c.Since),
+			Leading: election.Leader != nil && election.Leader.Key == c.Key,
+		})
+	}
+	for _, name := range s.view.Names() {
+		if t := s.view.Token(name); t != nil {
+			response.Tokens = append(response.Tokens, s.tokenStatus(t))
+		}
+	}
+	return response, nil
+}
+
+// leads reports whether this replica is the leader, as far as it knows.
+func (s *Server) leads(e Election) bool { return e.Leader != nil && e.Leader.ID == s.cfg.ReplicaID }
+
+func leaderMessage(c *Candidate) *tokenbrokerv1.Leader {
+	if c == nil {
+		return nil
+	}
+	return &tokenbrokerv1.Leader{Id: c.ID, Address: c.Address, Term: c.Term, Key: c.Key, Since: timestamp(c.Since)}
+}
+
+func (s *Server) tokenStatus(t *view.Token) *tokenbrokerv1.TokenStatus {
+	plan, _ := s.planner.Plan(t.Name())
+	traits := t.Traits()
+	r := t.Read()
+	fetches, reset := s.fetchesToday(traits, r.Record)
+	return &tokenbrokerv1.TokenStatus{
+		Name:                t.Name(),
+		State:               stateMessage(r.State),
+		Version:             r.Record.Version,
+		Ttl:                 durationpb.New(r.TTL),
+		ExpireTime:          timestamp(r.Expires),
+		Upstream:            traits.Kind,
+		Rotating:            traits.Rotating,
+		LastRefreshTime:     timestamp(r.Record.IssuedAt),
+		NextRefreshTime:     timestamp(plan.Next),
+		NextRefreshReason:   plan.Reason,
+		LastFailure:         failureMessage(r.Record.LastFailure),
+		ConsecutiveFailures: int32(min(r.Record.Failures, 1<<31-1)),
+		FetchesToday:        fetches,
+		DailyBudget:         plan.DailyBudget,
+		BudgetResetTime:     timestamppb.New(reset),
+		Pending:             r.Record.Pending != nil,
+		Doubt:               r.Record.Doubt,
+		Condemned:           r.Record.Condemned,
+	}
+}
+
+// fetchesToday returns how many fetches count against the present day's budget, by the upstream's calendar, and when the next day
+// begins there. The record knows only of the day of its last fetch.
+func (s *Server) fetchesToday(traits token.Traits, record *token.Record) (fetches int64, reset time.Time) {
+	calendar := traits.Calendar
+	if calendar == nil {
+		calendar = time.UTC
+	}
+	now := s.cfg.Wall().In(calendar)
+	if record.Spent.Day == now.Format(time.DateOnly) {
+		fetches = record.Spent.Fetches
+	}
+	return fetches, time.Date(now.Year(), now.Month(), now.Day()+1, 0, 0, 0, 0, calendar)
+}
+
+func failureMessage(f token.Failure) *tokenbrokerv1.UpstreamFailure {
+	if f.Class == "" {
+		return nil
+	}
+	return &tokenbrokerv1.UpstreamFailure{
+		Code: f.Code, Class: string(f.Class), Meaning: f.Meaning, Remedy: f.Remedy, Message: f.Message, Time: timestamp(f.At),
+	}
+}
+
+// RefreshToken implements the method of that name.
+func (s *Server) RefreshToken(ctx context.Context, req *tokenbrokerv1.RefreshTokenRequest) (*tokenbrokerv1.RefreshTokenResponse, error) {
+	t, err := s.find(req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	if req.GetForce() && !t.Traits().Force {
+		return nil, badRequest("force", fmt.Sprintf("%s cannot be told to kill a token", t.Traits().Kind))
+	}
+	waiting, cancel := patience(ctx, longWait)
+	defer cancel()
+	version := t.Read().Record.Version
+	request := token.Request{Kind: token.RequestRefresh, Name: t.Name(), Version: version, Force: req.GetForce()}
+	if err := s.pursue(waiting, request, t.Changed, newerThan(t, version)); err != nil {
+		return nil, s.ordered(err, fmt.Sprintf("the order to refresh token %q", t.Name()))
+	}
+	if t.Removed() {
+		return nil, s.removed(t.Name())
+	}
+	return &tokenbrokerv1.RefreshTokenResponse{Token: new(tokenMessage).fill(t.Name(), t.Read())}, nil
+}
+
+// ResignLeadership implements the method of that name.
+func (s *Server) ResignLeadership(ctx context.Context, _ *tokenbrokerv1.ResignLeadershipRequest) (*tokenbrokerv1.ResignLeadershipResponse, error) {
+	old := s.cluster.Election().Leader
+	if old == nil {
+		return nil, noLeader()
+	}
+	var next *Candidate
+	waiting, cancel := patience(ctx, longWait)
+	defer cancel()
+	err := s.pursue(waiting, token.Request{Kind: token.RequestResign, Version: old.Term}, s.cluster.Changed, func() bool {
+		next = s.cluster.Election().Leader
+		return next != nil && next.Term > old.Term
+	})
+	if err != nil {
+		return nil, s.ordered(err, fmt.Sprintf("the order to end term %d", old.Term))
+	}
+	return &tokenbrokerv1.ResignLeadershipResponse{Leader: leaderMessage(next)}, nil
+}
+
+// ordered says why an operator's order was not carried out.
+func (s *Server) ordered(err error, order string) error {
+	if errors.Is(err, errPatience) && s.cluster.Election().Leader == nil {
+		return noLeader()
+	}
+	return s.explain(err, order)
+}

@@ -1,0 +1,98 @@
+package server
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tokenbroker/tokenbroker/internal/view"
+	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
+)
+
+// tokenMessage is a Token together with the messages that it points to: one allocation instead of four.
+type tokenMessage struct {
+	token        tokenbrokerv1.Token
+	ttl          durationpb.Duration
+	refreshAfter durationpb.Duration
+	expireTime   timestamppb.Timestamp
+}
+
+// fill describes the token without its value.
+func (m *tokenMessage) fill(name string, r view.Reading) *tokenbrokerv1.Token {
+	t := &m.token
+	t.Name = name
+	t.Version = r.Record.Version
+	t.State = stateMessage(r.State)
+	setDuration(&m.ttl, r.TTL)
+	t.Ttl = &m.ttl
+	setDuration(&m.refreshAfter, refreshAfter(r))
+	t.RefreshAfter = &m.refreshAfter
+	if !r.Expires.IsZero() {
+		m.expireTime.Seconds, m.expireTime.Nanos = r.Expires.Unix(), int32(r.Expires.Nanosecond())
+		t.ExpireTime = &m.expireTime
+	}
+	return t
+}
+
+// fillWithValue describes the token and hands out its value, unless there is nothing left of it that a caller could use.
+func (m *tokenMessage) fillWithValue(name string, r view.Reading) *tokenbrokerv1.Token {
+	t := m.fill(name, r)
+	if r.State != view.Expired {
+		t.AccessToken = r.Record.Value.Reveal()
+	}
+	return t
+}
+
+// refreshAfter is when a caller should ask again: for an active token after half to three quarters of its life, and otherwise after
+// one to two seconds. Callers that asked together come back apart.
+func refreshAfter(r view.Reading) time.Duration {
+	if r.State == view.Active {
+		return r.TTL/2 + rand.N(r.TTL/4+1)
+	}
+	return soon()
+}
+
+// soon is one to two seconds, jittered.
+func soon() time.Duration { return time.Second + rand.N(time.Second) }
+
+// spread adds up to a tenth and a second, so that callers who were sent away together do not come back together.
+func spread(d time.Duration) time.Duration { return d + rand.N(d/10+time.Second) }
+
+func setDuration(m *durationpb.Duration, d time.Duration) {
+	m.Seconds, m.Nanos = int64(d/time.Second), int32(d%time.Second)
+}
+
+func stateMessage(s view.State) tokenbrokerv1.TokenState {
+	switch s {
+	case view.Active:
+		return tokenbrokerv1.TokenState_TOKEN_STATE_ACTIVE
+	case view.Suspect:
+		return tokenbrokerv1.TokenState_TOKEN_STATE_SUSPECT
+	default:
+		return tokenbrokerv1.TokenState_TOKEN_STATE_EXPIRED
+	}
+}
+
+// timestamp returns nil for the zero time, so that the field stays unset.
+func timestamp(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}
+
+// ListTokens implements the method of that name.
+func (s *Server) ListTokens(_ context.Context, _ *tokenbrokerv1.ListTokensRequest) (*tokenbrokerv1.ListTokensResponse, error) {
+	names := s.view.Names()
+	messages := make([]tokenMessage, len(names))
+	response := &tokenbrokerv1.ListTokensResponse{Tokens: make([]*tokenbrokerv1.Token, 0, len(names))}
+	for i, name := range names {
+		if t := s.view.Token(name); t != nil {
+			response.Tokens = append(response.Tokens, messages[i].fill(name, t.Read()))
+		}
+	}
+	return response, nil
+}

@@ -1,0 +1,108 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+)
+
+const (
+	// maxRequestSize is ample for a name and a token; maxResponseSize is what clients accept by default.
+	maxRequestSize  = 64 << 10
+	maxResponseSize = 4 << 20
+	// maxHeaderSize bounds the metadata of one call.
+	maxHeaderSize = 16 << 10
+	// maxStreams bounds the calls and streams that are open at once on one connection.
+	maxStreams = 1024
+	// handshakeTime is how long a new connection may take until it speaks HTTP/2.
+	handshakeTime = 10 * time.Second
+)
+
+// options are what every call is served with.
+func (s *Server) options() []grpc.ServerOption {
+	return append([]grpc.ServerOption{
+		grpc.MaxRecvMsgSize(maxRequestSize),
+		grpc.MaxSendMsgSize(maxResponseSize),
+		grpc.MaxHeaderListSize(maxHeaderSize),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.ConnectionTimeout(handshakeTime),
+		grpc.WaitForHandlers(true),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
+			MinTime:             10 * time.Second, // the least that grpc-go's clients can be set to
+			PermitWithoutStream: true,
+		}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			// Clients resolve names anew now and then, and so find replicas that were added. The grace is longer than any call waits;
+			// a WatchToken stream that is still open then is cut off, and its client opens it again elsewhere.
+			MaxConnectionAge:      30 * time.Minute,
+			MaxConnectionAgeGrace: 5 * time.Minute,
+			// A peer that vanished without a word is noticed within a minute and a half.
+			Time:    time.Minute,
+			Timeout: 20 * time.Second,
+		}),
+	}, s.cfg.Options...)
+}
+
+// Run serves on the listener, which it closes, until ctx ends. Then it reports NOT_SERVING, ends the waits and streams with
+// UNAVAILABLE, lets the other calls finish within Config.DrainTimeout, and cuts off the rest. It returns nil then; before that, the
+// error for which it could not serve. No goroutine of it outlives it. A Server runs once.
+func (s *Server) Run(ctx context.Context, listener net.Listener) error {
+	g := grpc.NewServer(s.options()...)
+	s.Register(g)
+	grpc_health_v1.RegisterHealthServer(g, healthService{Server: s.health, ending: s.ending})
+	if s.cfg.Reflection {
+		reflection.Register(g)
+	}
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer s.questions.running.Wait()
+	loading, stopLoading := context.WithCancel(ctx)
+	defer stopLoading()
+	running.Go(func() { s.announce(loading) })
+
+	served := make(chan error, 1)
+	running.Go(func() { served <- g.Serve(listener) })
+	select {
+	case err := <-served:
+		s.endWaits()
+		g.Stop()
+		return fmt.Errorf("serving gRPC on %v: %w", listener.Addr(), err)
+	case <-ctx.Done():
+		s.drain(g)
+		return nil
+	}
+}
+
+// drain blocks until every call has ended.
+func (s *Server) drain(g *grpc.Server) {
+	s.Retire()
+	s.endWaits()
+	cut := time.AfterFunc(s.cfg.DrainTimeout, g.Stop)
+	defer cut.Stop()
+	g.GracefulStop()
+}
+
+// endWaits ends all waits and streams, those to come included.
+func (s *Server) endWaits() {
+	s.drainOnce.Do(func() { close(s.draining) })
+}
+
+// ending derives a context that ends when waits and streams are to end, too. The caller must cancel it.
+func (s *Server) ending(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-s.draining:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
