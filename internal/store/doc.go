@@ -1,0 +1,38 @@
+// Package store is the cluster's memory in etcd, and how one replica reads and changes it. This page is the specification of the
+// keyspace.
+//
+// # Keys, below the namespace ("/tokenbroker/" by default)
+//
+//	token/<name>                   one record a token, JSON, the value sealed. No lease: a lease would take the version with it
+//	                               when it expires, and every change of etcd's own leader gives leases their full life again
+//	head                           put by every transaction that changes any token record, so that its mod revision is the revision of
+//	                               the last change
+//	orphan/<name>/<attempt>        an outcome that a deposed leader could not write; on a lease of an hour
+//	request/<kind>/<name>/<version>  what a replica asks of the leader, later with the reply in it; on a lease of minutes
+//	election/<lease>               the candidates, laid out as etcd's own concurrency package does; owned by package leader
+//
+// # Writes
+//
+// A Ledger writes one token's record under the fence of one term. Every write is one transaction that compares the create revision
+// of the term's election key and the mod revision of the record. The first makes a deposed leader's write fail; the second makes a
+// write that was delayed on the way fail once anything newer was written, the same leader's own writes included.
+//
+// etcd's client sends a transaction at most once, so a time-out means that the outcome is unknown. Each write carries a random id in
+// the record. A write whose answer was lost is repeated unchanged; if the repetition is refused, and the record that it finds carries
+// the id, then the first try did it.
+//
+// # The feed
+//
+// Run keeps the view current: one watch over the whole namespace, applied revision by revision, which may lag or be silent; and each
+// second one linearizable read of head. If the view has applied the revision which that read found, the read's send time becomes
+// t_sync, the proof on which promises rest (see package view). If the watch does not deliver it in time, everything is read anew. A
+// compacted or broken watch is replaced after a load; RequestProgress is not used, since it tells a member's local revision.
+//
+// If etcd dies, Run goes on trying and the view keeps what it has. If etcd comes back with older data (a restored backup), the feed
+// takes it in, and the view refuses lower versions.
+//
+// # Requests
+//
+// Any replica may Ask. Two requests of the same kind, name and version share one key, so a flood of reports becomes one write and
+// later reads from memory. The leader answers in place; the reply stays for 5 to 30 seconds and answers whoever asks the same.
+package store
