@@ -1,0 +1,192 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/tokenbroker/tokenbroker/internal/token"
+)
+
+// maxSecretSize bounds what is read of a secret's file.
+const maxSecretSize = 4096
+
+// secret reads a reference {file: PATH} or {env: NAME} and what it refers to, and says in words where that was. Neither is ever
+// part of a message: somebody may have written the secret itself where its place should be.
+func (s *section) secret(key, kind string, optional bool) (token.Secret, string) {
+	if v := s.values[key]; v.given && v.node.Kind != yaml.MappingNode {
+		s.known = append(s.known, key)
+		v.fail("the "+kind+" must not stand in this file", "put it into a file or an environment variable, and write {file: PATH} or {env: NAME}")
+		return token.Secret{}, ""
+	}
+	ref := s.section(key)
+	file, env := ref.get("file"), ref.get("env")
+	defer ref.end()
+	switch {
+	case file.given && env.given:
+		ref.fail("both file and env are given", "keep one of them")
+	case file.given:
+		if path, ok := file.scalar(); ok {
+			return file.secretFile(path), "file " + path
+		}
+	case env.given:
+		if name, ok := env.scalar(); ok {
+			return env.secretVariable(name), "environment " + name
+		}
+	case ref.present || !optional:
+		ref.fail("the "+kind+" is missing", "say where it is: {file: PATH} or {env: NAME}")
+	}
+	return token.Secret{}, ""
+}
+
+func (v value) secretFile(path string) token.Secret {
+	if v.dry {
+		return token.Secret{}
+	}
+	data, mode, err := readSmall(path, maxSecretSize)
+	if err != nil {
+		v.fail("the file named here "+fileTrouble(err), "let it hold the secret, and nothing else")
+		return token.Secret{}
+	}
+	if mode&0o004 != 0 {
+		v.warn("every user of this machine can read the file named here", "chmod 600 it (in Kubernetes: defaultMode: 0400)")
+	}
+	return v.secretText(strings.TrimRight(string(data), "\r\n"), "the file named here")
+}
+
+func (v value) secretVariable(name string) token.Secret {
+	v.variables[name] = true
+	if v.dry {
+		return token.Secret{}
+	}
+	text, ok := v.env.Getenv(name)
+	if !ok {
+		v.fail("the environment variable named here is not set", "set it, or use file instead")
+		return token.Secret{}
+	}
+	return v.secretText(strings.TrimRight(text, "\r\n"), "the environment variable named here")
+}
+
+func (v value) secretText(text, where string) token.Secret {
+	switch {
+	case text == "":
+		v.fail(where+" is empty", "let it hold the secret")
+	case strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f }):
+		v.fail(where+" holds a space, a line break or a control character", "let it hold the secret, and nothing else")
+	default:
+		return token.NewSecret(text)
+	}
+	return token.Secret{}
+}
+
+// readSmall reads a regular file of at most limit bytes.
+func readSmall(path string, limit int64) ([]byte, fs.FileMode, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	if info.IsDir() {
+		return nil, 0, errIsFolder
+	}
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = errTooLarge
+	}
+	return data, info.Mode(), err
+}
+
+var (
+	errIsFolder = errors.New("is a folder")
+	errTooLarge = errors.New("is too large")
+)
+
+// fileTrouble says why a file cannot be used, without its name.
+func fileTrouble(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "does not exist"
+	case errors.Is(err, fs.ErrPermission):
+		return "may not be read by this user"
+	case errors.Is(err, errIsFolder), errors.Is(err, errTooLarge):
+		return err.Error()
+	default:
+		return "cannot be read"
+	}
+}
+
+// tls reads the names of the files of one side's TLS, and tries them.
+func (s *section) tls() tlsFiles {
+	ca, cert, key := s.get("ca_file"), s.get("cert_file"), s.get("key_file")
+	files := tlsFiles{CA: ca.str(""), Cert: cert.str(""), Key: key.str("")}
+	if (files.Cert == "") != (files.Key == "") {
+		s.fail("cert_file and key_file belong together", "give both or neither")
+		return files
+	}
+	if s.dry {
+		return files
+	}
+	if files.CA != "" {
+		if _, err := files.authorities(); err != nil {
+			ca.fail("the file named here "+err.Error(), "let it hold the authorities' certificates in PEM form")
+		}
+	}
+	if files.Cert != "" {
+		if _, err := tls.LoadX509KeyPair(files.Cert, files.Key); err != nil {
+			cert.fail("certificate and key cannot be used: "+pairTrouble(err), "let cert_file and key_file hold a matching pair in PEM form")
+		}
+	}
+	return files
+}
+
+func pairTrouble(err error) string {
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
+		return "one of the files " + fileTrouble(err)
+	}
+	return strings.TrimPrefix(err.Error(), "tls: ")
+}
+
+const maxCertificates = 1 << 20
+
+func (f tlsFiles) authorities() (*x509.CertPool, error) {
+	pem, _, err := readSmall(f.CA, maxCertificates)
+	if err != nil {
+		return nil, errors.New(fileTrouble(err))
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, errors.New("holds no certificate")
+	}
+	return pool, nil
+}
+
+// client returns the TLS settings for connecting to an https endpoint. The certificate is read anew for each connection, so that it
+// can be renewed under a running process.
+func (f tlsFiles) client() (*tls.Config, error) {
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	if f.CA != "" {
+		pool, err := f.authorities()
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: it %w", f.CA, err)
+		}
+		cfg.RootCAs = pool
+	}
+	if f.Cert != "" {
+		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+			return &pair, err
+		}
+	}
+	return cfg, nil
+}
