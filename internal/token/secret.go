@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"unique"
 )
 
 // MaxValueSize is the longest value of a token in bytes. WeChat asks to reserve 512; other vendors' tokens are JWTs of up to 4 KiB.
@@ -12,17 +13,31 @@ const MaxValueSize = 4096
 const redacted = "[redacted]"
 
 // Secret is a value that must not be seen: a token or an application's secret. It prints as "[redacted]" whatever the verb and
-// marshals as that to JSON and text. Only Reveal gives the value; its callers are few and can be listed.
-type Secret struct{ value string }
+// marshals as that to JSON and text. Only Reveal gives the value; its callers are few and can be listed. Two Secrets are == exactly
+// when their values are.
+//
+// The value stands behind a pointer because package fmt calls no method of a Secret in an unexported field, nor after a wrong verb
+// (%p): it then prints what a Secret is made of, which is an address.
+type Secret struct{ handle unique.Handle[string] }
 
 // NewSecret wraps a value.
-func NewSecret(value string) Secret { return Secret{value} }
+func NewSecret(value string) Secret {
+	if value == "" {
+		return Secret{}
+	}
+	return Secret{unique.Make(value)}
+}
 
 // Reveal returns the value.
-func (s Secret) Reveal() string { return s.value }
+func (s Secret) Reveal() string {
+	if s.IsZero() {
+		return ""
+	}
+	return s.handle.Value()
+}
 
 // IsZero reports whether there is no value.
-func (s Secret) IsZero() bool { return s.value == "" }
+func (s Secret) IsZero() bool { return s == Secret{} }
 
 // String returns "[redacted]".
 func (Secret) String() string { return redacted }
