@@ -1,9 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
-	"os"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 )
@@ -77,7 +78,7 @@ func (s *configSource) load(dry bool) (*config, problems, error) {
 
 // withFile names the file in an error that does not.
 func withFile(err error, name string) error {
-	if _, ok := err.(*os.PathError); ok {
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
 		return err
 	}
 	return fmt.Errorf("%s %w", name, err)

@@ -148,7 +148,7 @@ func TestSecretIsReadFromItsFileWithoutTheLineBreak(t *testing.T) {
 			t.Errorf("file %q gives %q", content, got)
 		}
 	}
-	if err := os.Chmod(path, 0o644); err != nil { //nolint:gosec // this is what is warned of
+	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	_, warnings, err := loadText(text, nil, nil)

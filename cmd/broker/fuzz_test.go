@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"regexp"
 	"strings"
 	"testing"
@@ -17,7 +18,8 @@ func FuzzConfig(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		cfg, warnings, err := loadConfig(sources{File: "broker.yaml", Data: []byte(text), Env: fakeEnvironment(nil), Dry: true})
-		found, _ := err.(problems)
+		var found problems
+		errors.As(err, &found)
 		if (cfg == nil) != (len(found) > 0) {
 			t.Fatalf("got a configuration: %v, and problems: %v", cfg != nil, found)
 		}

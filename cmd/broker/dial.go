@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	_ "google.golang.org/grpc/health" // client-side health checks
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	serverVariable  = envPrefix + "SERVER"
+	timeoutVariable = envPrefix + "TIMEOUT"
+	defaultServer   = "127.0.0.1:7700"
+)
+
+// client is what every command that calls a broker has in common.
+type client struct {
+	console
+	servers []string
+	timeout time.Duration
+	output  string
+	outputs []string
+}
+
+// newClient adds the common flags to cmd. outputs are the forms of output that the command knows, the first being the default.
+func newClient(c console, cmd *cobra.Command, timeout time.Duration, outputs ...string) *client {
+	cl := &client{console: c, outputs: outputs}
+	f := cmd.Flags()
+	f.StringSliceVar(&cl.servers, "server", nil, "host:port of a broker; several, by commas, share the calls (env "+serverVariable+", default "+defaultServer+")")
+	f.DurationVar(&cl.timeout, "timeout", timeout, "how long the command may take (env "+timeoutVariable+")")
+	if len(outputs) > 0 {
+		f.StringVarP(&cl.output, "output", "o", outputs[0], "form of the output: "+enumerate(outputs, "or"))
+		_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
+	}
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error { return cl.settle(cmd) }
+	return cl
+}
+
+// settle takes what was not said by flags from the environment, and checks all of it.
+func (c *client) settle(cmd *cobra.Command) error {
+	if text, _ := c.env.Getenv(serverVariable); len(c.servers) == 0 && text != "" {
+		c.servers = strings.Split(text, ",")
+	}
+	if len(c.servers) == 0 {
+		c.servers = []string{defaultServer}
+	}
+	for i, server := range c.servers {
+		c.servers[i] = strings.TrimSpace(server)
+		if _, _, err := net.SplitHostPort(c.servers[i]); err != nil {
+			return fmt.Errorf("server %q is not host:port", server)
+		}
+	}
+	if text, _ := c.env.Getenv(timeoutVariable); text != "" && !cmd.Flags().Changed("timeout") {
+		var err error
+		if c.timeout, err = time.ParseDuration(text); err != nil {
+			return fmt.Errorf("%s is not a duration such as 10s", timeoutVariable)
+		}
+	}
+	if c.timeout <= 0 {
+		return fmt.Errorf("the timeout %v is not positive", c.timeout)
+	}
+	if len(c.outputs) > 0 && !slices.Contains(c.outputs, c.output) {
+		return fmt.Errorf("output %q is not possible; write %s", c.output, enumerate(c.outputs, "or"))
+	}
+	return nil
+}
+
+// Service configs. Calls wait for a broker that can be reached; those that only read, or that the broker recognises when they are
+// repeated, are repeated. Callers of tokens avoid replicas that say NOT_SERVING; operators may want just those.
+const (
+	callerConfig = `{
+  "loadBalancingConfig": [{"round_robin": {}}],
+  "healthCheckConfig": {"serviceName": "tokenbroker.v1.TokenBrokerService"},
+  "methodConfig": [{
+    "name": [{"service": "tokenbroker.v1.TokenBrokerService"}],
+    "waitForReady": true,
+    "retryPolicy": {"maxAttempts": 3, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2,
+      "retryableStatusCodes": ["UNAVAILABLE"]}
+  }]
+}`
+	operatorConfig = `{
+  "loadBalancingConfig": [{"round_robin": {}}],
+  "methodConfig": [{"name": [{"service": "tokenbroker.v1.AdminService"}], "waitForReady": true}]
+}`
+)
+
+// dial returns a connection to the brokers. It does not wait until one is reached. Proxies of the environment are not used: they
+// would see the tokens.
+func dial(servers []string, serviceConfig string) (*grpc.ClientConn, error) {
+	brokers := manual.NewBuilderWithScheme("brokers")
+	var state resolver.State
+	for _, server := range servers {
+		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: server}}})
+	}
+	brokers.InitialState(state)
+	return grpc.NewClient("brokers:///"+servers[0],
+		grpc.WithResolvers(brokers),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultServiceConfig(serviceConfig),
+		grpc.WithNoProxy())
+}
+
+// call makes one call within the time allowed, and closes the connection.
+func (c *client) call(ctx context.Context, serviceConfig string, do func(context.Context, *grpc.ClientConn, ...grpc.CallOption) error) error {
+	conn, err := dial(c.servers, serviceConfig)
+	if err != nil {
+		return fmt.Errorf("preparing the connection: %w", err)
+	}
+	defer func() { _ = conn.Close() }()
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	var from peer.Peer
+	if err := do(ctx, conn, grpc.Peer(&from)); err != nil {
+		return c.callError(err, &from)
+	}
+	return nil
+}
+
+func (c *client) callError(err error, from *peer.Peer) error {
+	e := &callError{servers: c.servers, status: status.Convert(err)}
+	if from.Addr != nil {
+		e.peer = from.Addr.String()
+	}
+	return e
+}

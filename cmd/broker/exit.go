@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/code"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Exit codes. Commands whose answer is a state (status, healthcheck) document their own.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitNotFound    = 2
+	exitUnavailable = 3
+	exitExhausted   = 4
+	exitDeadline    = 5
+	exitUsage       = 64
+	exitInterrupted = 130
+)
+
+const exitHelp = `Exit codes, where a command does not document its own:
+  0  done
+  1  failed for another reason than those below
+  2  there is no token of that name
+  3  no broker answers, or no living token can be promised now
+  4  quota or spacing do not allow it now; the message says when to come back
+  5  the time given by --timeout was not enough
+  64 the command line is wrong
+  130 interrupted`
+
+// outcome is how a command ends that does not end well.
+type outcome struct {
+	code int
+	// text explains it on standard error; nothing is printed if empty.
+	text string
+}
+
+func (o *outcome) Error() string { return o.text }
+
+// failed explains an error of a command.
+func failed(command string, err error) *outcome {
+	call := (*callError)(nil)
+	switch {
+	case errors.As(err, &call):
+		return &outcome{code: call.exitCode(), text: command + ": " + call.explain()}
+	case errors.Is(err, context.Canceled):
+		return &outcome{code: exitInterrupted, text: command + ": interrupted"}
+	default:
+		return &outcome{code: exitFailed, text: command + ": " + err.Error()}
+	}
+}
+
+// callError is a call to a broker that failed.
+type callError struct {
+	// Servers are those that were asked, and Peer the one that answered; empty if none did.
+	servers []string
+	peer    string
+	status  *status.Status
+}
+
+func (e *callError) Error() string { return e.status.Message() }
+
+// unreachable: no broker took the call.
+func (e *callError) unreachable() bool {
+	return e.peer == "" && (e.status.Code() == codes.DeadlineExceeded || e.status.Code() == codes.Unavailable)
+}
+
+func (e *callError) exitCode() int {
+	switch {
+	case e.unreachable():
+		return exitUnavailable
+	case e.status.Code() == codes.Canceled:
+		return exitInterrupted
+	}
+	switch e.status.Code() {
+	case codes.NotFound:
+		return exitNotFound
+	case codes.Unavailable:
+		return exitUnavailable
+	case codes.ResourceExhausted:
+		return exitExhausted
+	case codes.DeadlineExceeded:
+		return exitDeadline
+	default:
+		return exitFailed
+	}
+}
+
+// explain says what happened, where, and what the broker knows of it.
+func (e *callError) explain() string {
+	var lines []string
+	line := func(name, text string) {
+		if text != "" {
+			lines = append(lines, fmt.Sprintf("  %-8s %s", name, text))
+		}
+	}
+	what := e.what()
+	if e.unreachable() {
+		what = "no broker answers"
+		line("server", strings.Join(e.servers, ", "))
+		line("cause", connectionTrouble(e.status.Message()))
+		line("remedy", "name a broker by --server or "+serverVariable+", or give it more time by --timeout")
+		return what + "\n" + strings.Join(lines, "\n")
+	}
+	line("server", e.peer)
+	line("status", code.Code(e.status.Code()).String())
+	var retry string
+	for _, detail := range e.status.Details() {
+		switch d := detail.(type) {
+		case *errdetails.ErrorInfo:
+			line("reason", d.GetReason())
+			metadata := d.GetMetadata() // upstream_code, upstream_meaning, upstream_remedy
+			for _, key := range slices.Sorted(maps.Keys(metadata)) {
+				line(strings.ReplaceAll(strings.TrimPrefix(key, "upstream_"), "_", " "), metadata[key])
+			}
+		case *errdetails.RetryInfo:
+			retry = "in " + span(max(d.GetRetryDelay().AsDuration(), time.Second))
+		}
+	}
+	line("retry", retry)
+	return what + "\n" + strings.Join(lines, "\n")
+}
+
+// what is the broker's own text, without what gRPC adds when repetitions did not help.
+func (e *callError) what() string {
+	text := e.status.Message()
+	if strings.HasPrefix(text, "max retries exhausted") {
+		if _, after, ok := strings.Cut(text, "desc = "); ok {
+			return after
+		}
+	}
+	return text
+}
+
+// connectionTrouble takes gRPC's wrapping off a dial error.
+func connectionTrouble(message string) string {
+	if _, after, ok := strings.Cut(message, "desc = "); ok {
+		message = after
+	}
+	return strings.Trim(strings.TrimPrefix(message, "transport: "), `"`)
+}

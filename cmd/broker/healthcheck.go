@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+)
+
+func healthcheckCommand(c console) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "healthcheck",
+		Short: "Ask whether a broker serves, for probes",
+		Long: `Asks one broker for its health: by gRPC's health protocol or, with --http, by its HTTP address.
+
+Exit codes:
+  0  it serves
+  1  it does not serve, or nothing answers
+  64 the command line is wrong`,
+		Example: `  broker healthcheck
+  broker healthcheck --http http://127.0.0.1:7780/readyz`,
+		Args: cobra.NoArgs,
+	}
+	cl := newClient(c, cmd, 2*time.Second)
+	address := cmd.Flags().String("http", "", "ask this URL instead")
+	service := cmd.Flags().String("service", "", "the gRPC service to ask for (default: the whole server)")
+	cmd.RunE = carryOut(func(ctx context.Context, _ []string) error {
+		ask := cl.askGRPC
+		if *address != "" {
+			ask = cl.askHTTP
+			*service = *address
+		}
+		answer, err := ask(ctx, *service)
+		if err != nil {
+			return &outcome{code: exitFailed, text: failed("healthcheck", err).text}
+		}
+		_, err = fmt.Fprintln(c.out, answer)
+		return err
+	})
+	return cmd
+}
+
+func (c *client) askGRPC(ctx context.Context, service string) (string, error) {
+	var resp *healthpb.HealthCheckResponse
+	err := c.call(ctx, `{}`, func(ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) (err error) {
+		resp, err = healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{Service: service}, opts...)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	if resp.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+		return "", fmt.Errorf("the broker says %s", resp.GetStatus())
+	}
+	return resp.GetStatus().String(), nil
+}
+
+func (c *client) askHTTP(ctx context.Context, url string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	direct := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // a probe is not for proxies
+	resp, err := direct.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 4096))
+	if err != nil {
+		return "", err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("%s answers %s: %s", url, resp.Status, body)
+	}
+	return resp.Status, nil
+}

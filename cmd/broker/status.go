@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+
+	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
+)
+
+// Exit codes of status.
+const (
+	statusNotActive = 1
+	statusNoLeader  = 2
+)
+
+func statusCommand(c console) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show replicas, leader and tokens, what went wrong, and what to do",
+		Long: `Shows the cluster as one replica sees it: who leads, how fresh the view is, and each token with its schedule, budget and failures.
+
+Exit codes:
+  0  there is a leader, and every token is active
+  1  some token is not active
+  2  there is no leader
+  3  no broker answers
+  64 the command line is wrong`,
+		Args: cobra.NoArgs,
+	}
+	cl := newClient(c, cmd, 5*time.Second, asTable, asJSON)
+	cmd.RunE = carryOut(func(ctx context.Context, _ []string) error {
+		var resp *tokenbrokerv1.GetStatusResponse
+		err := cl.call(ctx, operatorConfig, func(ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) (err error) {
+			resp, err = tokenbrokerv1.NewAdminServiceClient(conn).GetStatus(ctx, &tokenbrokerv1.GetStatusRequest{}, opts...)
+			return err
+		})
+		if err != nil {
+			done := failed("status", err)
+			done.code = exitUnavailable
+			return done
+		}
+		if cl.output == asJSON {
+			err = writeJSON(c.out, resp, true)
+		} else {
+			err = writeStatus(c.out, c.now(), resp)
+		}
+		if err != nil {
+			return err
+		}
+		return statusOutcome(resp)
+	})
+	return cmd
+}
+
+// statusOutcome turns what is amiss into an exit code; the output has said it in words.
+func statusOutcome(resp *tokenbrokerv1.GetStatusResponse) error {
+	if resp.GetLeader() == nil {
+		return &outcome{code: statusNoLeader}
+	}
+	for _, t := range resp.GetTokens() {
+		if t.GetState() != tokenbrokerv1.TokenState_TOKEN_STATE_ACTIVE {
+			return &outcome{code: statusNotActive}
+		}
+	}
+	return nil
+}
+
+func writeStatus(w io.Writer, now time.Time, s *tokenbrokerv1.GetStatusResponse) error {
+	out := newTable(w)
+	r := s.GetReplica()
+	proved := "never proved current"
+	if r.GetViewAge() != nil {
+		proved = "proved current " + r.GetViewAge().AsDuration().Truncate(time.Millisecond).String() + " ago"
+	}
+	out.row("replica", fmt.Sprintf("%s at %s, %s, started %s", r.GetId(), r.GetAddress(), r.GetVersion(), relative(now, r.GetStartTime())))
+	out.row("view", fmt.Sprintf("%s, revision %d", proved, r.GetRevision()))
+	if l := s.GetLeader(); l != nil {
+		out.row("leader", fmt.Sprintf("%s at %s, term %d, since %s", l.GetId(), l.GetAddress(), l.GetTerm(), relative(now, l.GetSince())))
+	} else {
+		out.row("leader", "none: nobody fetches; tokens are served until their end")
+	}
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	if len(s.GetReplicas()) > 0 {
+		fmt.Fprintln(w)
+		out.row("REPLICA", "ADDRESS", "ROLE", "SINCE")
+	}
+	for _, r := range s.GetReplicas() {
+		role := "stands by"
+		if r.GetLeading() {
+			role = "leads"
+		}
+		out.row(r.GetId(), r.GetAddress(), role, relative(now, r.GetSince()))
+	}
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	out.row("TOKEN", "STATE", "VERSION", "TTL", "EXPIRES", "FETCHED", "NEXT FETCH", "TODAY", "UPSTREAM")
+	for _, t := range s.GetTokens() {
+		out.row(t.GetName(), stateWord(t.GetState()), itoa(int(t.GetVersion())),
+			life(&tokenbrokerv1.Token{State: t.GetState(), Ttl: t.GetTtl()}), relative(now, t.GetExpireTime()), relative(now, t.GetLastRefreshTime()),
+			nextFetch(now, t), fmt.Sprintf("%d of %d", t.GetFetchesToday(), t.GetDailyBudget()), t.GetUpstream())
+	}
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	for _, t := range s.GetTokens() {
+		writeTrouble(w, now, t)
+	}
+	return nil
+}
+
+func nextFetch(now time.Time, t *tokenbrokerv1.TokenStatus) string {
+	if t.GetNextRefreshTime() == nil {
+		return "-"
+	}
+	return relative(now, t.GetNextRefreshTime()) + ": " + t.GetNextRefreshReason()
+}
+
+// writeTrouble says what is or was wrong with a token, and what to do.
+func writeTrouble(w io.Writer, now time.Time, t *tokenbrokerv1.TokenStatus) {
+	line := func(format string, args ...any) { fmt.Fprintf(w, "  "+format+"\n", args...) }
+	f := t.GetLastFailure()
+	if f == nil && !t.GetPending() && !t.GetDoubt() && !t.GetCondemned() {
+		return
+	}
+	fmt.Fprintf(w, "\n%s\n", t.GetName())
+	if t.GetCondemned() {
+		line("the upstream confirmed that the current token is dead before its time")
+	}
+	if t.GetDoubt() {
+		line("a fetch with an unknown outcome may have replaced the token; the next success settles it")
+	}
+	if t.GetPending() {
+		line("a fetch is under way, or its outcome is not known yet")
+	}
+	if f == nil {
+		return
+	}
+	line("last failure %s: %s (%s): %s", relative(now, f.GetTime()), f.GetCode(), f.GetClass(), f.GetMeaning())
+	if n := t.GetConsecutiveFailures(); n > 0 {
+		line("%d in a row since the last success", n)
+	} else {
+		line("fetched successfully since")
+	}
+	if f.GetMessage() != "" {
+		line("the upstream said: %s", f.GetMessage())
+	}
+	if f.GetRemedy() != "" && t.GetConsecutiveFailures() > 0 {
+		line("what to do: %s", f.GetRemedy())
+	}
+}
