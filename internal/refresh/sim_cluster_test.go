@@ -101,8 +101,9 @@ type incarnation struct {
 	ctx     context.Context // ends with the life
 	kill    context.CancelFunc
 	ids     atomic.Int64
-	resign  chan struct{} // a signal to give up the lead
-	zombie  atomic.Int64  // how long the next loss of the lead goes unnoticed
+	resign  chan struct{}   // a signal to give up the lead
+	calls   chan token.Call // requests to the leader
+	zombie  atomic.Int64    // how long the next loss of the lead goes unnoticed
 }
 
 // start brings a replica up.
@@ -122,6 +123,7 @@ func (c *cluster) start(replica int) *incarnation {
 			return now.Sub(birth), now.Add(skew).Round(0)
 		}),
 		resign: make(chan struct{}, 1),
+		calls:  make(chan token.Call),
 	}
 	inc.view = view.New(view.Config{Clock: inc.clock, SyncWindow: max(10*time.Second, 3*c.sync)})
 	specs := make([]view.Spec, len(c.specs))
@@ -350,19 +352,19 @@ func (inc *incarnation) refresh(ctx context.Context, spec simSpec, term int64) e
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	orphans, calls := make(chan struct{}, 1), make(chan token.Call)
+	orphans := make(chan struct{}, 1)
 	ctx2, cancel := context.WithCancel(ctx)
 	var post sync.WaitGroup
-	post.Go(func() { inc.deliver(ctx2, spec.name, orphans, calls) })
+	post.Go(func() { inc.deliver(ctx2, spec.name, orphans) })
 	err = r.Run(ctx, inc.ctx, term, &ledger{inc: inc, name: spec.name, term: term, rng: c.rng(inc.name, spec.name, term, "ledger")},
-		refresh.Inbox{Orphans: orphans, Calls: calls})
+		refresh.Inbox{Orphans: orphans, Calls: inc.calls})
 	cancel()
 	post.Wait()
 	return err
 }
 
 // deliver signals orphans.
-func (inc *incarnation) deliver(ctx context.Context, name string, orphans chan<- struct{}, _ chan<- token.Call) {
+func (inc *incarnation) deliver(ctx context.Context, name string, orphans chan<- struct{}) {
 	seen, _ := inc.cluster.etcd.watch() // what is older, the refresher reads by itself
 	for {
 		_, changed := inc.cluster.etcd.watch()

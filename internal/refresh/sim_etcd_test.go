@@ -91,6 +91,22 @@ func (e *etcd) depose(inc *incarnation) {
 	}
 }
 
+// empty loses every record, as a restore of an old backup does.
+func (e *etcd) empty() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	clear(e.entries)
+	clear(e.orphans)
+	e.head = 0
+	e.bump()
+}
+
+func (e *etcd) termCount() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.terms
+}
+
 func (e *etcd) leader() *incarnation {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tokenbroker/tokenbroker/internal/token"
@@ -20,7 +21,8 @@ type fetchFaults struct {
 
 // upstream is what the replicas fetch from. The simulated WeChat behind it issues tokens and is the judge of all promises.
 type upstream struct {
-	judge *judge
+	judge   *judge
+	slowest atomic.Int64 // if set, how long a slow request takes
 
 	mu       sync.Mutex
 	down     bool           // cannot be dialled
@@ -45,6 +47,13 @@ func (u *upstream) regime(down bool, refusing *token.Failure) {
 		u.lastOK = time.Now()
 	}
 	u.down, u.refusing = down, refusing
+}
+
+// block makes the upstream unreachable from one replica.
+func (u *upstream) block(replica int, blocked bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.downFor[replica] = blocked
 }
 
 // ableSince returns since when the upstream has been able; false if it is not.
@@ -162,6 +171,9 @@ func (c *client) send(force bool, refusing *token.Failure) <-chan simAnswer {
 	delay := between(c.rng, 10*time.Millisecond, 300*time.Millisecond)
 	if cl.chance(c.rng, f.slow) {
 		delay = between(c.rng, 0, token.TimingFor(cl.up.judge.overlap).D-time.Millisecond)
+		if slowest := cl.up.slowest.Load(); slowest > 0 {
+			delay = time.Duration(slowest)
+		}
 	}
 	vanish, lost := cl.chance(c.rng, f.vanish), cl.chance(c.rng, f.lost)
 	refused := refusing
