@@ -117,7 +117,8 @@ func (s *Server) Run(ctx context.Context) error {
 	return fmt.Errorf("serving embedded etcd: %w", err)
 }
 
-// Close stops the member and returns when all its goroutines are gone. It may be called several times; all calls wait.
+// Close stops the member and returns when all its goroutines are gone; only connections that other members keep open may outlive it,
+// by 5 s at most. It may be called several times; all calls wait.
 func (s *Server) Close() { s.close() }
 
 func (s *Server) stop() {
