@@ -55,12 +55,6 @@ func simulate(t *testing.T, seed uint64, days int) {
 	})
 }
 
-// The tokens of the simulation.
-const (
-	classic = "classic"
-	stable  = "stable"
-)
-
 // world is a cluster, the chaos around it, and callers.
 type world struct {
 	*cluster
@@ -74,7 +68,7 @@ type world struct {
 }
 
 func newWorld(t *testing.T, seed uint64) *world {
-	j := newJudge(2*time.Hour, 5*time.Minute, map[string]bool{classic: true})
+	j := newJudge(t)
 	up := newUpstream(j)
 	c := newCluster(t, seed, 3, up,
 		simSpec{name: classic, timing: token.TimingFor(j.overlap)}, simSpec{name: stable, timing: token.TimingFor(j.overlap)})

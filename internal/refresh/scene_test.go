@@ -20,38 +20,34 @@ type scene struct {
 	name    string
 	timing  token.Timing
 	readers sync.WaitGroup
-	leave   context.CancelFunc
-
-	mu     sync.Mutex
-	states map[int]view.State // by replica, as last read
 }
 
 // play runs a scene in a bubble, with three replicas that hold their first token, and judges it at the end.
 func play(t *testing.T, name string, body func(s *scene)) {
-	playWith(t, name, simSpec{name: name}, nil, body)
+	t.Helper()
+	playWith(t, simSpec{name: name}, body)
 }
 
-func playWith(t *testing.T, name string, spec simSpec, prepare func(*cluster), body func(s *scene)) {
+func playWith(t *testing.T, spec simSpec, body func(s *scene)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		j := newJudge(2*time.Hour, 5*time.Minute, map[string]bool{classic: true})
+		j := newJudge(t)
 		spec.timing = token.TimingFor(j.overlap)
 		c := newCluster(t, 1, 3, newUpstream(j), spec)
-		if prepare != nil {
-			prepare(c)
-		}
 		ctx, leave := context.WithCancel(context.Background())
-		s := &scene{cluster: c, t: t, name: name, timing: spec.timing, leave: leave, states: map[int]view.State{}}
+		s := &scene{cluster: c, t: t, name: spec.name, timing: spec.timing}
+		defer func() { // also after a Fatal
+			leave()
+			s.readers.Wait()
+			c.close()
+			j.verdict(t)
+		}()
 		for i := range c.running {
 			c.start(i)
 		}
 		s.readers.Go(func() { s.read(ctx) })
 		s.until("every replica holds the first token", 10*time.Second, func() bool { return s.allActive() && s.record().Version == 1 })
 		body(s)
-		leave()
-		s.readers.Wait()
-		c.close()
-		j.verdict(t)
 	})
 }
 
@@ -67,9 +63,6 @@ func (s *scene) read(ctx context.Context) {
 			if r.State == view.Active {
 				s.up.judge.promise(r.Record.Value.Reveal(), inc.name, r.TTL)
 			}
-			s.mu.Lock()
-			s.states[i] = r.State
-			s.mu.Unlock()
 		}
 	}
 }

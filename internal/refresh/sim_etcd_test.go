@@ -101,6 +101,19 @@ func (e *etcd) empty() {
 	e.bump()
 }
 
+// orphanCount returns how many orphans were ever written.
+func (e *etcd) orphanCount() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := 0
+	for _, ch := range e.log {
+		if ch.orphan != "" {
+			n++
+		}
+	}
+	return n
+}
+
 func (e *etcd) termCount() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -5,21 +5,24 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/tokenbroker/tokenbroker/internal/upstream/wechat/wechattest"
 )
 
-// judge is the upstream's own truth: which token lived when. It also keeps what callers were promised.
+// The tokens of the simulations; the names are the simulated WeChat's app ids too.
+const (
+	classic = "classic"
+	stable  = "stable"
+)
+
+// judge keeps what callers were promised, and asks the simulated WeChat whether it was true.
 type judge struct {
 	life, overlap time.Duration
+	wechat        *wechattest.WeChat
 
 	mu       sync.Mutex
-	serial   int
-	current  map[string]string    // by name
-	previous map[string]string    // the token before, while it may live
-	dies     map[string]time.Time // by value
-	promised map[string]promise   // by value: the longest
+	promised map[string]promise // by value: the longest
 	excused  map[string]bool
-	rotating map[string]bool
-	issues   int
 }
 
 type promise struct {
@@ -29,57 +32,47 @@ type promise struct {
 	ttl   time.Duration
 }
 
-func newJudge(life, overlap time.Duration, rotating map[string]bool) *judge {
-	return &judge{
-		life: life, overlap: overlap, rotating: rotating, excused: map[string]bool{},
-		current: map[string]string{}, previous: map[string]string{}, dies: map[string]time.Time{}, promised: map[string]promise{},
+func newJudge(t testing.TB) *judge {
+	t.Helper()
+	j := &judge{life: 2 * time.Hour, overlap: 5 * time.Minute, promised: map[string]promise{}, excused: map[string]bool{}}
+	var err error
+	j.wechat, err = wechattest.New(wechattest.Config{
+		Accounts:  []wechattest.Account{{AppID: classic, Secret: "s"}, {AppID: stable, Secret: "s"}},
+		TokenLife: j.life, Overlap: j.overlap, Now: time.Now, MinTokenSize: 16, MaxTokenSize: 16,
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
+	return j
 }
 
-func (j *judge) rotates(name string) bool { return j.rotating[name] }
+func (j *judge) rotates(name string) bool { return name == classic }
 
-// issue does what WeChat does with a request for a token.
+// issue processes one fetch.
 func (j *judge) issue(name string, force bool) (string, time.Duration) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	now, old := time.Now(), j.current[name]
-	if !j.rotating[name] && !force && old != "" {
-		if left := j.dies[old].Sub(now); left > j.overlap {
-			return old, left.Truncate(time.Second)
-		}
+	fetch := func() (wechattest.Grant, error) { return j.wechat.IssueStable(name, force) }
+	if j.rotates(name) {
+		fetch = func() (wechattest.Grant, error) { return j.wechat.IssueClassic(name) }
 	}
-	j.serial++
-	j.issues++
-	value := fmt.Sprintf("%s-token-%d", name, j.serial)
-	if older := j.previous[name]; older != "" && j.dies[older].After(now) {
-		j.dies[older] = now // only the two newest live
+	grant, err := fetch()
+	if err != nil {
+		panic(fmt.Sprintf("the simulated WeChat refuses %s: %v", name, err))
 	}
-	if old != "" {
-		end := now.Add(j.overlap)
-		if force {
-			end = now
-		}
-		if j.dies[old].After(end) {
-			j.dies[old] = end
-		}
-	}
-	j.previous[name], j.current[name] = old, value
-	j.dies[value] = now.Add(j.life)
-	return value, j.life
+	return grant.Token, time.Duration(grant.ExpiresIn) * time.Second
 }
 
-// kill ends the current token before its time, as a foreign system does.
-func (j *judge) kill(name string) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.dies[j.current[name]] = time.Now()
+// issues counts the tokens issued for one name.
+func (j *judge) issues(name string) int {
+	n := 0
+	for _, issued := range j.wechat.History() {
+		if issued.AppID == name {
+			n++
+		}
+	}
+	return n
 }
 
-func (j *judge) aliveAt(value string, at time.Time) bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return at.Before(j.dies[value])
-}
+func (j *judge) aliveAt(value string, at time.Time) bool { return j.wechat.AliveAt(value, at) }
 
 // promise keeps what a caller was told.
 func (j *judge) promise(value, by string, ttl time.Duration) {
@@ -91,6 +84,13 @@ func (j *judge) promise(value, by string, ttl time.Duration) {
 	}
 }
 
+// excuse forgives promises on a value that rest on a non-guarantee.
+func (j *judge) excuse(value string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.excused[value] = true
+}
+
 // verdict fails the test for every promise that was broken, or will be (S1).
 func (j *judge) verdict(t testing.TB) {
 	t.Helper()
@@ -99,24 +99,15 @@ func (j *judge) verdict(t testing.TB) {
 	}
 }
 
-// excuse forgives promises on a value that rest on a non-guarantee.
-func (j *judge) excuse(value string) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.excused[value] = true
-}
-
 func (j *judge) broken() []string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	var out []string
 	for value, p := range j.promised {
-		if j.excused[value] {
-			continue
-		}
-		if dies := j.dies[value]; dies.Before(p.until) {
-			out = append(out, fmt.Sprintf("%s promised %s at %s for %v, but it died %v before the end",
-				p.by, value, p.at.Format(time.DateTime), p.ttl, p.until.Sub(dies)))
+		dies, known := j.wechat.DiesAt(value)
+		if !j.excused[value] && (!known || dies.Before(p.until)) {
+			out = append(out, fmt.Sprintf("%s promised a token at %s for %v, but it died %v before the end",
+				p.by, p.at.Format(time.DateTime), p.ttl, p.until.Sub(dies)))
 		}
 	}
 	return out

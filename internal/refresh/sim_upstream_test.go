@@ -21,8 +21,9 @@ type fetchFaults struct {
 
 // upstream is what the replicas fetch from. The simulated WeChat behind it issues tokens and is the judge of all promises.
 type upstream struct {
-	judge   *judge
-	slowest atomic.Int64 // if set, how long a slow request takes
+	judge    *judge
+	slowest  atomic.Int64 // if set, how long a slow request takes
+	dialling atomic.Int64 // added to the time that dialling takes
 
 	mu       sync.Mutex
 	down     bool           // cannot be dialled
@@ -113,7 +114,7 @@ func (c *client) Fetch(ctx context.Context, req token.FetchRequest) (token.Grant
 	defer cancel()
 	defer context.AfterFunc(c.inc.ctx, cancel)()
 
-	if err := nap(ctx, between(c.rng, 10*time.Millisecond, 200*time.Millisecond)); err != nil {
+	if err := nap(ctx, between(c.rng, 10*time.Millisecond, 200*time.Millisecond)+time.Duration(u.dialling.Load())); err != nil {
 		return c.unwritten("dial", token.Unreachable)
 	}
 	u.mu.Lock()
