@@ -6,6 +6,7 @@ import (
 
 	"github.com/tokenbroker/tokenbroker/internal/refresh"
 	"github.com/tokenbroker/tokenbroker/internal/token"
+	"github.com/tokenbroker/tokenbroker/internal/upstream/wechat"
 )
 
 // config is everything that the operator decides. It is made by loadConfig only, so every value in it has passed its checks, every
@@ -101,22 +102,14 @@ type electionConfig struct {
 
 // tokenConfig is one token to keep alive.
 type tokenConfig struct {
-	Name   string
-	WeChat wechatConfig
-	// Policy says when to fetch; zero fields are filled in from the upstream's traits.
-	Policy refresh.Policy
-}
-
-// wechatConfig is an account at WeChat.
-type wechatConfig struct {
-	// Classic uses /cgi-bin/token, which rotates; otherwise /cgi-bin/stable_token is used.
-	Classic bool
-	AppID   string
-	Secret  token.Secret
-	// SecretFrom says for people where Secret was read: "file /run/secrets/shop".
+	Name string
+	// WeChat is the account that it comes from; without a secret after a dry run.
+	WeChat wechat.Config
+	// SecretFrom says for people where the account's secret was read: "file /run/secrets/shop".
 	SecretFrom string
-	// BaseURL is scheme and host of the API. Empty: WeChat's own.
-	BaseURL string
-	// Overlap and MaxLife describe a simulated WeChat with shorter lives. Zero: WeChat's own, 5 minutes and 2 hours.
-	Overlap, MaxLife time.Duration
+	// Traits are the upstream's, and Timing the protocol's constants for them.
+	Traits token.Traits
+	Timing token.Timing
+	// Policy says when to fetch; it is complete.
+	Policy refresh.Policy
 }

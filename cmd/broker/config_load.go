@@ -5,8 +5,6 @@ import (
 	"net"
 	"regexp"
 	"time"
-
-	"github.com/tokenbroker/tokenbroker/internal/token"
 )
 
 // sources is where a configuration comes from. Flags override the environment, that overrides the file, that overrides defaults.
@@ -115,6 +113,3 @@ func (s *section) election() electionConfig {
 	s.end()
 	return c
 }
-
-// timing derives the protocol's constants from the upstream's overlap.
-func (c wechatConfig) timing() token.Timing { return token.TimingFor(c.traits().Overlap) }

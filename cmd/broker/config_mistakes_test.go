@@ -227,7 +227,7 @@ tokens:
 		"broker.yaml:9:45: tokens[6].wechat.secret: unknown field; known here are env and file",
 		"broker.yaml:10:51: tokens[7].wechat.secret.file: the file named here is a folder; let it hold the secret, and nothing else",
 		"broker.yaml:11:51: tokens[8].wechat.secret.file: the file named here is empty; let it hold the secret",
-		"broker.yaml:12:52: tokens[9].wechat.secret.file: the file named here holds a space, a line break or a control character; let it hold the secret, and nothing else",
+		"broker.yaml:12:52: tokens[9].wechat.secret.file: the file named here holds something else than printable ASCII; let it hold the secret, and nothing else",
 		"broker.yaml:13:52: tokens[10].wechat.secret.file: the file named here is too large; let it hold the secret, and nothing else",
 		"broker.yaml:14:51: tokens[11].wechat.secret.env: a single value is expected here; write one value, without a list or fields under it",
 		"broker.yaml:15:45: tokens[12].wechat.secret: the AppSecret is missing; say where it is: {file: PATH} or {env: NAME}",
@@ -242,11 +242,24 @@ tokens:
 `, want: []string{
 		`broker.yaml:4:20: tokens[0].wechat.mode: "forced" is not possible here; write stable or classic`,
 		"broker.yaml:4:35: tokens[0].wechat.appid: this is not an AppID; write the AppID that WeChat's console shows, such as wx0123456789abcdef",
-		"broker.yaml:4:52: tokens[0].wechat.overlap: WeChat's own overlap is fixed; take this away: it describes simulators, together with base_url",
+		"broker.yaml:4:52: tokens[0].wechat.overlap: WeChat's own is fixed; take this away: it describes simulators, together with base_url",
 		"broker.yaml:4:66: tokens[0].wechat.max_life: 1s is too short; write at least 10s",
+		"broker.yaml:4:66: tokens[0].wechat.max_life: WeChat's own is fixed; take this away: it describes simulators, together with base_url",
 		"broker.yaml:6:80: tokens[1].wechat.appid: this is required; write the AppID that WeChat's console shows",
 	}, warnings: []string{
 		"broker.yaml:6:24: tokens[1].wechat.base_url: the AppSecret and the tokens travel unencrypted; use https",
+	}},
+	{name: "a simulated WeChat", text: `etcd: {endpoints: ["http://127.0.0.1:2379"]}
+tokens:
+  - name: a
+    wechat: {base_url: "http://127.0.0.1:8080", max_life: 1m, overlap: 16s, appid: wx1, secret: {env: SHOP}}
+  - name: b
+    wechat: {base_url: "http://127.0.0.1:8080", max_life: 3h, overlap: 6m, appid: wx2, secret: {env: UMLAUT}}
+`, env: map[string]string{"UMLAUT": "5ecre7\u00e4"}, want: []string{
+		"broker.yaml:4:72: tokens[0].wechat.overlap: an overlap of 16s is not positive and at most a quarter of the longest life 1m0s; shorten the overlap, or leave it out",
+		"broker.yaml:6:59: tokens[1].wechat.max_life: 3h is too long; write at most 2h",
+		"broker.yaml:6:72: tokens[1].wechat.overlap: 6m is too long; write at most 5m",
+		"broker.yaml:6:102: tokens[1].wechat.secret.env: the environment variable named here holds something else than printable ASCII; let it hold the secret, and nothing else",
 	}},
 	{name: "refresh ahead", text: `etcd: {endpoints: ["http://127.0.0.1:2379"]}
 tokens:

@@ -11,9 +11,9 @@ import (
 )
 
 // policy reads when to fetch, and checks it against what the upstream does.
-func (s *section) policy(c wechatConfig) refresh.Policy {
+func (s *section) policy(t tokenConfig) refresh.Policy {
 	var p refresh.Policy
-	traits, timing := c.traits(), c.timing()
+	traits, timing := t.Traits, t.Timing
 	ahead, budget, reserve := s.get("ahead"), s.get("daily_budget"), s.get("reserve")
 	p.Ahead = ahead.duration(0, time.Second, 0)
 	switch {
@@ -35,7 +35,7 @@ func (s *section) policy(c wechatConfig) refresh.Policy {
 		reserve.fail(fmt.Sprintf("%d is not less than the daily budget, %d", p.Reserve, limit), "leave a part of the budget for the schedule")
 		p.Reserve = 0
 	}
-	if limit > traits.FetchesPerDay {
+	if traits.Rotating && limit > traits.FetchesPerDay {
 		budget.warn(fmt.Sprintf("WeChat allows %d fetches a day", traits.FetchesPerDay), "write at most that")
 	}
 	p.TrustReports = !s.get("verify_reports").boolean(true)

@@ -78,12 +78,17 @@ func (v value) secretText(text, where string) token.Secret {
 	switch {
 	case text == "":
 		v.fail(where+" is empty", "let it hold the secret")
-	case strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f }):
-		v.fail(where+" holds a space, a line break or a control character", "let it hold the secret, and nothing else")
+	case !visible(text):
+		v.fail(where+" holds something else than printable ASCII", "let it hold the secret, and nothing else")
 	default:
 		return token.NewSecret(text)
 	}
 	return token.Secret{}
+}
+
+// visible reports whether a text is of printable ASCII characters without spaces.
+func visible(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 // readSmall reads a regular file of at most limit bytes.

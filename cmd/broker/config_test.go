@@ -193,7 +193,7 @@ func TestDryRunReadsNoSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !cfg.Tokens[0].WeChat.Secret.IsZero() || cfg.Tokens[0].WeChat.SecretFrom != "file /does/not/exist" {
+	if !cfg.Tokens[0].WeChat.Secret.IsZero() || cfg.Tokens[0].SecretFrom != "file /does/not/exist" {
 		t.Errorf("got %v", cfg.Tokens[0].WeChat)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/tokenbroker/tokenbroker/internal/token"
+	"github.com/tokenbroker/tokenbroker/internal/upstream/wechat"
 )
 
 // tokens reads the list of tokens and checks them against each other.
@@ -41,12 +43,12 @@ func (s *section) tokens() []tokenConfig {
 		} else {
 			names[t.Name] = sec.at
 		}
-		account := t.WeChat.account()
-		if at, taken := accounts[account]; taken && t.WeChat.AppID != "" {
+		id := account(t.WeChat)
+		if at, taken := accounts[id]; taken && t.WeChat.AppID != "" {
 			sec.values["wechat"].section().get("appid").fail("the token on line "+itoa(at.Line)+" is of the same account and mode",
 				"keep one of the two: WeChat has one token for both")
 		} else {
-			accounts[account] = sec.at
+			accounts[id] = sec.at
 		}
 		tokens = append(tokens, t)
 	}
@@ -54,8 +56,8 @@ func (s *section) tokens() []tokenConfig {
 }
 
 // account tells apart what can be fetched independently: the stable and the classic token of an account are isolated at WeChat.
-func (c wechatConfig) account() string {
-	return fmt.Sprintf("%v %s %s", c.Classic, c.AppID, strings.ToLower(c.BaseURL))
+func account(c wechat.Config) string {
+	return fmt.Sprintf("%s %s %s", c.Mode, c.AppID, strings.ToLower(cmp.Or(c.BaseURL, wechat.DefaultBaseURL)))
 }
 
 func (s *section) token() tokenConfig {
@@ -66,36 +68,51 @@ func (s *section) token() tokenConfig {
 			name.fail(err.Error(), "")
 		}
 	}
-	wechat := s.section("wechat")
-	if wechat.present {
-		t.WeChat = wechat.wechat()
-	} else {
+	upstream := s.section("wechat")
+	if !upstream.present {
 		s.fail("the token's upstream is missing", "add wechat: with appid and secret")
+	} else if !upstream.broken {
+		upstream.wechat(&t)
+		t.Policy = s.policy(t)
 	}
-	t.Policy = s.policy(t.WeChat)
+	s.ignore("ahead", "daily_budget", "reserve", "refresh", "verify_reports") // where they could not be judged
 	s.end()
 	return t
 }
 
-func (s *section) wechat() wechatConfig {
-	var c wechatConfig
-	c.Classic = s.get("mode").oneOf("stable", "stable", "classic") == "classic"
+// wechat reads an account.
+func (s *section) wechat(t *tokenConfig) {
+	c := wechat.Config{Mode: wechat.Mode(s.get("mode").oneOf(string(wechat.Stable), string(wechat.Stable), string(wechat.Classic)))}
 	appid := s.get("appid")
 	c.AppID = appid.required("write the AppID that WeChat's console shows")
-	if len(c.AppID) > 64 || strings.ContainsFunc(c.AppID, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if len(c.AppID) > 64 || !visible(c.AppID) {
 		appid.fail("this is not an AppID", "write the AppID that WeChat's console shows, such as wx0123456789abcdef")
 	}
-	c.Secret, c.SecretFrom = s.secret("secret", "AppSecret", false)
+	c.Secret, t.SecretFrom = s.secret("secret", "AppSecret", false)
 	base := s.get("base_url")
 	c.BaseURL = base.baseURL("", true)
 	if strings.HasPrefix(c.BaseURL, "http://") && !loopbackURL(c.BaseURL) {
 		base.warn("the AppSecret and the tokens travel unencrypted", "use https")
 	}
-	c.MaxLife = s.get("max_life").duration(0, 10*time.Second, 24*time.Hour)
-	c.Overlap = s.get("overlap").duration(0, time.Second, time.Hour)
-	if s.get("overlap").given && c.BaseURL == "" {
-		s.get("overlap").fail("WeChat's own overlap is fixed", "take this away: it describes simulators, together with base_url")
+	life, overlap := s.get("max_life"), s.get("overlap")
+	c.MaxLife, c.Overlap = life.duration(0, 10*time.Second, 2*time.Hour), overlap.duration(0, time.Second, 5*time.Minute)
+	for _, v := range []value{life, overlap} {
+		if v.given && !base.given {
+			v.fail("WeChat's own is fixed", "take this away: it describes simulators, together with base_url")
+		}
 	}
 	s.end()
-	return c
+	t.WeChat = c
+
+	// What the protocol needs to know hangs on these alone, so it is known even if the rest is wrong.
+	client, err := wechat.New(wechat.Config{Mode: c.Mode, MaxLife: c.MaxLife, Overlap: c.Overlap, AppID: "-", Secret: token.NewSecret("-")})
+	if err != nil {
+		overlap.fail(err.Error(), "shorten the overlap, or leave it out")
+		client, err = wechat.New(wechat.Config{Mode: c.Mode, AppID: "-", Secret: token.NewSecret("-")})
+	}
+	if err != nil {
+		s.fail(err.Error(), "")
+		return
+	}
+	t.Traits, t.Timing = client.Traits(), token.TimingFor(client.Traits().Overlap)
 }

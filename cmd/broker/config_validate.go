@@ -146,9 +146,8 @@ func summarize(cfg *config) summary {
 }
 
 func (t tokenConfig) summary() tokenSummary {
-	traits := t.WeChat.traits()
 	s := tokenSummary{
-		Name: t.Name, Upstream: traits.Kind, AppID: t.WeChat.AppID, BaseURL: t.WeChat.BaseURL, Secret: t.WeChat.SecretFrom,
+		Name: t.Name, Upstream: t.Traits.Kind, AppID: t.WeChat.AppID, BaseURL: t.WeChat.BaseURL, Secret: t.SecretFrom,
 		DailyBudget: t.Policy.DailyBudget, Reserve: t.Policy.Reserve,
 		Refresh: []string{short(t.Policy.Ahead) + " ahead of expiry"},
 		Reports: "verified",

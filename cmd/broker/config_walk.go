@@ -154,6 +154,9 @@ func (d *decoder) overridden(path string) bool {
 	})
 }
 
+// ignore makes end take fields for known that nobody could ask for.
+func (s *section) ignore(keys ...string) { s.known = append(s.known, keys...) }
+
 // end reports the fields that nobody asked for.
 func (s *section) end() {
 	slices.Sort(s.known)

@@ -51,7 +51,7 @@ func checkConfig(t *testing.T, cfg *config) {
 			t.Errorf("token %q: %v, seen before: %v", tok.Name, err, names[tok.Name])
 		}
 		names[tok.Name] = true
-		if _, err := tok.Policy.Complete(tok.WeChat.traits(), tok.WeChat.timing()); err != nil {
+		if _, err := tok.Policy.Complete(tok.Traits, tok.Timing); err != nil {
 			t.Error(err)
 		}
 	}
