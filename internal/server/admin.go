@@ -114,7 +114,7 @@ func (s *Server) RefreshToken(ctx context.Context, req *tokenbrokerv1.RefreshTok
 	if req.GetForce() && !t.Traits().Force {
 		return nil, badRequest("force", fmt.Sprintf("%s cannot be told to kill a token", t.Traits().Kind))
 	}
-	waiting, cancel := patience(ctx, longWait)
+	waiting, cancel := patience(ctx)
 	defer cancel()
 	version := t.Read().Record.Version
 	request := token.Request{Kind: token.RequestRefresh, Name: t.Name(), Version: version, Force: req.GetForce()}
@@ -134,7 +134,7 @@ func (s *Server) ResignLeadership(ctx context.Context, _ *tokenbrokerv1.ResignLe
 		return nil, noLeader()
 	}
 	var next *Candidate
-	waiting, cancel := patience(ctx, longWait)
+	waiting, cancel := patience(ctx)
 	defer cancel()
 	err := s.pursue(waiting, token.Request{Kind: token.RequestResign, Version: old.Term}, s.cluster.Changed, func() bool {
 		next = s.cluster.Election().Leader

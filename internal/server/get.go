@@ -73,15 +73,16 @@ func promises(r view.Reading, least time.Duration) bool {
 // settle waits for a reading that promises the least life, and says what to answer when none came: the suspect token where the
 // caller would take it, else why there is nothing.
 func (s *Server) settle(ctx context.Context, t *view.Token, least time.Duration) (view.Reading, error) {
-	limit := longWait
+	waiting, cancel := patience(ctx)
+	defer cancel()
 	if least == 0 {
-		limit = shortWait
+		limit := shortWait
 		if !t.Read().InSync {
 			limit = 0 // cut off: no commit would be seen
 		}
+		waiting, cancel = context.WithTimeoutCause(waiting, limit, errPatience)
+		defer cancel()
 	}
-	waiting, cancel := patience(ctx, limit)
-	defer cancel()
 	r, err := s.await(waiting, t, func(r view.Reading) bool { return promises(r, least) })
 	switch {
 	case promises(r, least):
@@ -102,13 +103,15 @@ func (s *Server) settle(ctx context.Context, t *view.Token, least time.Duration)
 // errPatience ends a wait that has lasted long enough.
 var errPatience = errors.New("waited long enough")
 
-// patience derives the context of a wait: it ends after limit, or a little before the deadline of ctx, with the cause errPatience.
-func patience(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+// patience derives the context of a wait: it ends a little before the deadline of ctx, or after longWait where there is none, with the
+// cause errPatience.
+func patience(ctx context.Context) (context.Context, context.CancelFunc) {
+	wait := longWait
 	if deadline, ok := ctx.Deadline(); ok {
 		left := time.Until(deadline)
-		limit = min(limit, left-min(left/4, answerReserve))
+		wait = left - min(left/4, answerReserve)
 	}
-	return context.WithTimeoutCause(ctx, limit, errPatience)
+	return context.WithTimeoutCause(ctx, wait, errPatience)
 }
 
 // await blocks until a reading is enough, and returns the newest reading in any case. Its errors are errDraining, the cause of the end

@@ -24,7 +24,7 @@ func (s *Server) ReportInvalidToken(
 	if err != nil {
 		return nil, err
 	}
-	waiting, cancel := patience(ctx, longWait)
+	waiting, cancel := patience(ctx)
 	defer cancel()
 	version, err := s.reported(waiting, t, req)
 	if err != nil {
@@ -85,7 +85,7 @@ func (s *Server) catchUp(ctx context.Context, t *view.Token, version int64) erro
 	} else if !r.InSync {
 		return errLagging
 	}
-	waiting, cancel := patience(ctx, catchUpWait)
+	waiting, cancel := context.WithTimeoutCause(ctx, catchUpWait, errPatience)
 	defer cancel()
 	var proved bool
 	_, err := s.await(waiting, t, func(r view.Reading) bool {

@@ -1,0 +1,246 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/tokenbroker/tokenbroker/internal/clock"
+	"github.com/tokenbroker/tokenbroker/internal/server"
+	"github.com/tokenbroker/tokenbroker/internal/token"
+	"github.com/tokenbroker/tokenbroker/internal/view"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// The tokens of every world: one of an idempotent upstream, one of a rotating one.
+const (
+	stable  = "shop.stable"
+	classic = "shop.classic"
+	overlap = 5 * time.Minute
+	window  = 4 * time.Minute // W of that overlap
+)
+
+var shanghai = time.FixedZone("Asia/Shanghai", 8*3600)
+
+func specs() []view.Spec {
+	return []view.Spec{
+		{Name: stable, Traits: token.Traits{Kind: "wechat stable", MaxLife: 2 * time.Hour, Force: true, Calendar: shanghai}},
+		{
+			Name:   classic,
+			Traits: token.Traits{Kind: "wechat classic", MaxLife: 2 * time.Hour, Rotating: true, Overlap: overlap, Calendar: shanghai},
+			Timing: token.TimingFor(overlap),
+		},
+	}
+}
+
+// world is a server, and everything around it in the hands of the test.
+type world struct {
+	t      *testing.T
+	clock  *clock.Clock
+	view   *view.View
+	leader *leader
+	votes  *votes
+	plans  plans
+	log    *syncBuffer
+	server *server.Server
+
+	revision int64
+	records  map[string]token.Record
+}
+
+// newWorld returns a world whose view has loaded an empty store, and was proved current just now.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := newBlankWorld(t, clock.New(), server.Config{})
+	w.load()
+	return w
+}
+
+// newBlankWorld returns a world that has not heard of its store.
+func newBlankWorld(t *testing.T, clk *clock.Clock, cfg server.Config) *world {
+	t.Helper()
+	w := &world{
+		t: t, clock: clk, view: view.New(view.Config{Clock: clk}), leader: &leader{}, votes: newVotes(), plans: plans{},
+		log: &syncBuffer{}, records: map[string]token.Record{},
+	}
+	if err := w.view.Configure(specs()); err != nil {
+		t.Fatal(err)
+	}
+	cfg.ReplicaID, cfg.Address, cfg.Version = "a", "a.example:7443", "v1.2.3"
+	cfg.Logger = slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	w.server = server.New(cfg, w.view, w.leader, w.votes, w.plans)
+	return w
+}
+
+// load has the view read the whole store.
+func (w *world) load() {
+	w.revision++
+	var changes []view.Change
+	for name, rec := range w.records {
+		changes = append(changes, view.Change{Name: name, Record: rec})
+	}
+	sent := w.clock.Read()
+	w.view.Load(0, w.revision, w.revision, changes)
+	w.view.Synced(sent, w.revision)
+}
+
+// prove renews the proof that the view is current.
+func (w *world) prove() {
+	w.t.Helper()
+	if !w.view.Synced(w.clock.Read(), w.revision) {
+		w.t.Fatal("the proof was not accepted")
+	}
+}
+
+// write changes a record as the store's watch would tell it.
+func (w *world) write(name string, change func(*token.Record)) {
+	rec := w.records[name]
+	change(&rec)
+	w.records[name] = rec
+	w.revision++
+	w.view.Apply(w.revision, w.revision, []view.Change{{Name: name, Record: rec}})
+}
+
+// commit writes the next version, issued now; the view gives it life from now on.
+func (w *world) commit(name string, life time.Duration) {
+	w.write(name, func(rec *token.Record) {
+		rec.Version++
+		rec.Value = token.NewSecret(value(name, rec.Version))
+		rec.IssuedAt, rec.Life = w.clock.Wall(), life+view.DefaultSkew
+		rec.Pending, rec.Doubt, rec.Condemned, rec.Failures = nil, false, false, 0
+	})
+}
+
+// begin writes an intent.
+func (w *world) begin(name string) {
+	w.write(name, func(rec *token.Record) { rec.Pending = &token.Intent{Attempt: "attempt", At: w.clock.Wall()} })
+}
+
+// value is what a version of a token looks like; no text may contain "SECRET".
+func value(name string, version int64) string {
+	return "SECRET-" + name + "-" + strings.Repeat("v", int(version))
+}
+
+// leader answers as the test says.
+type leader struct {
+	mu     sync.Mutex
+	answer func(context.Context, token.Request) (token.Reply, error)
+	asked  []token.Request
+}
+
+func (l *leader) Ask(ctx context.Context, req token.Request) (token.Reply, error) {
+	l.mu.Lock()
+	l.asked = append(l.asked, req)
+	answer := l.answer
+	l.mu.Unlock()
+	if answer == nil {
+		<-ctx.Done()
+		return token.Reply{}, ctx.Err()
+	}
+	return answer(ctx, req)
+}
+
+// replies makes the leader answer with one reply.
+func (l *leader) replies(reply token.Reply, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.answer = func(context.Context, token.Request) (token.Reply, error) { return reply, err }
+}
+
+func (l *leader) questions() []token.Request {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.asked
+}
+
+// votes is an election.
+type votes struct {
+	mu      sync.Mutex
+	now     server.Election
+	changed chan struct{}
+}
+
+func newVotes() *votes { return &votes{changed: make(chan struct{})} }
+
+func (v *votes) Election() server.Election {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.now
+}
+
+func (v *votes) Changed() <-chan struct{} {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.changed
+}
+
+// elect makes the first candidate the leader.
+func (v *votes) elect(candidates ...server.Candidate) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.now = server.Election{Candidates: candidates}
+	if len(candidates) > 0 {
+		v.now.Leader = &candidates[0]
+	}
+	close(v.changed)
+	v.changed = make(chan struct{})
+}
+
+type plans map[string]server.Plan
+
+func (p plans) Plan(name string) (server.Plan, bool) { plan, ok := p[name]; return plan, ok }
+
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// refused checks an error's code and reason and that it shows no token, and returns its details.
+func refused(t *testing.T, err error, code codes.Code, reason string) (info *errdetails.ErrorInfo, retry time.Duration) {
+	t.Helper()
+	st := status.Convert(err)
+	if st.Code() != code {
+		t.Fatalf("error is %v, want code %v", err, code)
+	}
+	if strings.Contains(st.String(), "SECRET") {
+		t.Fatalf("error shows a token: %v", st)
+	}
+	info = &errdetails.ErrorInfo{}
+	for _, detail := range st.Details() {
+		switch d := detail.(type) {
+		case *errdetails.ErrorInfo:
+			info = d
+		case *errdetails.RetryInfo:
+			retry = d.GetRetryDelay().AsDuration()
+		}
+	}
+	if info.GetReason() != reason {
+		t.Fatalf("reason is %q, want %q: %v", info.GetReason(), reason, err)
+	}
+	if reason != "" && info.GetDomain() != "tokenbroker" {
+		t.Fatalf("domain is %q", info.GetDomain())
+	}
+	return info, retry
+}
