@@ -99,8 +99,12 @@ func TestALateOrphanSurvivesACommit(t *testing.T) {
 		s.at(stepPause, before, func(inc *incarnation) {
 			s.at(stepCommit, before, func(*incarnation) { // the successor's
 				woken <- struct{}{}
-				for len(s.etcd.read(classic).Orphans) == 0 {
-					time.Sleep(10 * time.Millisecond)
+				for wait := 0; len(s.etcd.read(classic).Orphans) == 0; wait++ {
+					if wait == 100 {
+						t.Error("the leader that woke deposed left no orphan")
+						return
+					}
+					time.Sleep(time.Second)
 				}
 			})
 			s.etcd.depose(inc)
