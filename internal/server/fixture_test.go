@@ -45,7 +45,7 @@ func specs() []view.Spec {
 
 // world is a server, and everything around it in the hands of the test.
 type world struct {
-	t      *testing.T
+	tb     testing.TB
 	clock  *clock.Clock
 	view   *view.View
 	leader *leader
@@ -59,22 +59,22 @@ type world struct {
 }
 
 // newWorld returns a world whose view has loaded an empty store, and was proved current just now.
-func newWorld(t *testing.T) *world {
-	t.Helper()
-	w := newBlankWorld(t, clock.New(), server.Config{})
+func newWorld(tb testing.TB) *world {
+	tb.Helper()
+	w := newBlankWorld(tb, clock.New(), server.Config{})
 	w.load()
 	return w
 }
 
 // newBlankWorld returns a world that has not heard of its store.
-func newBlankWorld(t *testing.T, clk *clock.Clock, cfg server.Config) *world {
-	t.Helper()
+func newBlankWorld(tb testing.TB, clk *clock.Clock, cfg server.Config) *world {
+	tb.Helper()
 	w := &world{
-		t: t, clock: clk, view: view.New(view.Config{Clock: clk}), leader: &leader{}, votes: newVotes(), plans: plans{},
+		tb: tb, clock: clk, view: view.New(view.Config{Clock: clk}), leader: &leader{}, votes: newVotes(), plans: plans{},
 		log: &syncBuffer{}, records: map[string]token.Record{},
 	}
 	if err := w.view.Configure(specs()); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	cfg.ReplicaID, cfg.Address, cfg.Version = "a", "a.example:7443", "v1.2.3"
 	cfg.Logger = slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -96,9 +96,9 @@ func (w *world) load() {
 
 // prove renews the proof that the view is current.
 func (w *world) prove() {
-	w.t.Helper()
+	w.tb.Helper()
 	if !w.view.Synced(w.clock.Read(), w.revision) {
-		w.t.Fatal("the proof was not accepted")
+		w.tb.Fatal("the proof was not accepted")
 	}
 }
 
@@ -151,10 +151,10 @@ func (l *leader) Ask(ctx context.Context, req token.Request) (token.Reply, error
 }
 
 // replies makes the leader answer with one reply.
-func (l *leader) replies(reply token.Reply, err error) {
+func (l *leader) replies(reply token.Reply) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.answer = func(context.Context, token.Request) (token.Reply, error) { return reply, err }
+	l.answer = func(context.Context, token.Request) (token.Reply, error) { return reply, nil }
 }
 
 func (l *leader) questions() []token.Request {
@@ -168,11 +168,15 @@ type votes struct {
 	mu      sync.Mutex
 	now     server.Election
 	changed chan struct{}
+	hold    func() // called by Election, if set
 }
 
 func newVotes() *votes { return &votes{changed: make(chan struct{})} }
 
 func (v *votes) Election() server.Election {
+	if v.hold != nil {
+		v.hold()
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.now

@@ -66,14 +66,14 @@ type healthService struct {
 func (h healthService) Watch(req *grpc_health_v1.HealthCheckRequest, stream grpc.ServerStreamingServer[grpc_health_v1.HealthCheckResponse]) error {
 	ctx, cancel := h.ending(stream.Context())
 	defer cancel()
-	return h.Server.Watch(req, boundedStream{stream, func() context.Context { return ctx }})
+	return h.Server.Watch(req, &boundedStream{stream, func() context.Context { return ctx }})
 }
 
-// boundedStream is a stream with a shorter life.
+// boundedStream is a stream with a shorter life. The health server keeps streams as keys of a map: use its address.
 type boundedStream struct {
 	grpc.ServerStreamingServer[grpc_health_v1.HealthCheckResponse]
 	context func() context.Context
 }
 
 // Context returns the context of the shorter life.
-func (b boundedStream) Context() context.Context { return b.context() }
+func (b *boundedStream) Context() context.Context { return b.context() }

@@ -31,7 +31,8 @@ func newRPCMetrics() rpcMetrics {
 		}, labels),
 		handled: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "grpc_server_handled_total",
-			Help: "Calls that ended, by code. Unavailable: callers got no token. Internal: a fault of the broker, its log has the cause.",
+			Help: "Calls that ended, by code. Unavailable: callers got no token. Internal: a fault of the broker, its log has the cause; " +
+				"if it has none, a request that could not be decoded.",
 		}, append(labels, "grpc_code")),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "grpc_server_handling_seconds",

@@ -22,8 +22,8 @@ func byVersion(name string, version int64) *tokenbrokerv1.ReportInvalidTokenRequ
 	return &tokenbrokerv1.ReportInvalidTokenRequest{Name: name, Reported: &tokenbrokerv1.ReportInvalidTokenRequest_Version{Version: version}}
 }
 
-func byValue(name, value string) *tokenbrokerv1.ReportInvalidTokenRequest {
-	return &tokenbrokerv1.ReportInvalidTokenRequest{Name: name, Reported: &tokenbrokerv1.ReportInvalidTokenRequest_AccessToken{AccessToken: value}}
+func byValue(value string) *tokenbrokerv1.ReportInvalidTokenRequest {
+	return &tokenbrokerv1.ReportInvalidTokenRequest{Name: stable, Reported: &tokenbrokerv1.ReportInvalidTokenRequest_AccessToken{AccessToken: value}}
 }
 
 // report calls ReportInvalidToken and returns how long it took, too.
@@ -46,7 +46,7 @@ func TestReportOfAnythingButTheCurrentTokenIsAnsweredAtOnceAndAsksNobody(t *test
 	synctest.Test(t, func(t *testing.T) {
 		w := twoVersions(t)
 		for _, req := range []*tokenbrokerv1.ReportInvalidTokenRequest{
-			byVersion(stable, 1), byValue(stable, value(stable, 1)), byValue(stable, "SECRET of somebody else"),
+			byVersion(stable, 1), byValue(value(stable, 1)), byValue("SECRET of somebody else"),
 		} {
 			got, took, err := w.report(t.Context(), req)
 			if err != nil || took != 0 || got.GetVersion() != 2 || got.GetAccessToken() != value(stable, 2) || got.GetState() != active {
@@ -61,12 +61,12 @@ func TestReportOfAnythingButTheCurrentTokenIsAnsweredAtOnceAndAsksNobody(t *test
 
 func TestReportOfTheCurrentTokenAsksTheLeaderAndWaitsUntilTheNewOneIsSeen(t *testing.T) {
 	for name, req := range map[string]*tokenbrokerv1.ReportInvalidTokenRequest{
-		"by version": byVersion(stable, 2), "by value": byValue(stable, value(stable, 2)),
+		"by version": byVersion(stable, 2), "by value": byValue(value(stable, 2)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := twoVersions(t)
-				w.leader.replies(token.Reply{Verdict: token.VerdictDone}, nil)
+				w.leader.replies(token.Reply{Verdict: token.VerdictDone})
 				asked := time.Now()
 				time.AfterFunc(700*time.Millisecond, func() { w.commit(stable, time.Hour) })
 				got, took, err := w.report(t.Context(), req)
@@ -97,7 +97,7 @@ func TestNewTokenAnswersAReportBeforeTheLeaderDoes(t *testing.T) {
 func TestReportOfATokenThatLivesReturnsTheSameToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := twoVersions(t)
-		w.leader.replies(token.Reply{Verdict: token.VerdictUnchanged, Reason: "the upstream accepts the token"}, nil)
+		w.leader.replies(token.Reply{Verdict: token.VerdictUnchanged, Reason: "the upstream accepts the token"})
 		got, took, err := w.report(t.Context(), byVersion(stable, 2))
 		if err != nil || took != 0 || got.GetVersion() != 2 || got.GetState() != active {
 			t.Fatalf("took %v: %v, %v", took, got, err)
@@ -113,7 +113,7 @@ func TestReportsOfOneVersionShareOneQuestion(t *testing.T) {
 		for i := range 100 {
 			req := byVersion(stable, 2)
 			if i%2 == 0 {
-				req = byValue(stable, value(stable, 2))
+				req = byValue(value(stable, 2))
 			}
 			callers.Go(func() {
 				if got, _, err := w.report(t.Context(), req); err == nil && got.GetVersion() == 3 {
@@ -134,7 +134,7 @@ func TestReportsOfOneVersionShareOneQuestion(t *testing.T) {
 func TestExhaustedReportSaysWhenToComeBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := twoVersions(t)
-		w.leader.replies(token.Reply{Verdict: token.VerdictExhausted, RetryAfter: 20 * time.Second, Reason: "30 s apart"}, nil)
+		w.leader.replies(token.Reply{Verdict: token.VerdictExhausted, RetryAfter: 20 * time.Second, Reason: "30 s apart"})
 		_, _, err := w.report(t.Context(), byVersion(stable, 2))
 		_, retry := refused(t, err, codes.ResourceExhausted, server.ReasonRefreshLimit)
 		if retry < 20*time.Second || retry > 23*time.Second || !strings.Contains(err.Error(), "30 s apart") {
@@ -149,7 +149,7 @@ func TestReportWhoseFetchFailedTellsWhatTheUpstreamSaid(t *testing.T) {
 		w.leader.replies(token.Reply{
 			Verdict: token.VerdictFailed, RetryAfter: 5 * time.Second,
 			Failure: &token.Failure{Class: token.Human, Code: "40125", Meaning: "the secret is wrong", Remedy: "set it anew"},
-		}, nil)
+		})
 		_, _, err := w.report(t.Context(), byVersion(stable, 2))
 		info, retry := refused(t, err, codes.Unavailable, server.ReasonRefreshFailed)
 		meta := info.GetMetadata()
@@ -240,7 +240,7 @@ func TestReportOfACondemnedTokenIsUnavailableWhileNoNewOneComes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := twoVersions(t)
 		w.write(stable, func(rec *token.Record) { rec.Condemned = true })
-		w.leader.replies(token.Reply{Verdict: token.VerdictUnchanged}, nil)
+		w.leader.replies(token.Reply{Verdict: token.VerdictUnchanged})
 		_, took, err := w.report(t.Context(), byVersion(stable, 2))
 		refused(t, err, codes.Unavailable, server.ReasonCondemned)
 		if took != time.Second {
@@ -252,7 +252,7 @@ func TestReportOfACondemnedTokenIsUnavailableWhileNoNewOneComes(t *testing.T) {
 func TestReportOfAVersionThatALaggingReplicaHearsOfSoonIsServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := twoVersions(t)
-		w.leader.replies(token.Reply{Verdict: token.VerdictUnchanged}, nil)
+		w.leader.replies(token.Reply{Verdict: token.VerdictUnchanged})
 		time.AfterFunc(600*time.Millisecond, func() { w.commit(stable, time.Hour) })
 		got, took, err := w.report(t.Context(), byVersion(stable, 3))
 		if err != nil || got.GetVersion() != 3 || took != 600*time.Millisecond {
@@ -305,7 +305,7 @@ func TestMalformedReportsAreRefused(t *testing.T) {
 		"nothing reported": {&tokenbrokerv1.ReportInvalidTokenRequest{Name: stable}, codes.InvalidArgument, "reported:"},
 		"version 0":        {byVersion(stable, 0), codes.InvalidArgument, "version:"},
 		"negative version": {byVersion(stable, -1), codes.InvalidArgument, "version:"},
-		"empty value":      {byValue(stable, ""), codes.InvalidArgument, "access_token:"},
+		"empty value":      {byValue(""), codes.InvalidArgument, "access_token:"},
 		"bad name":         {byVersion("-", 1), codes.InvalidArgument, "name:"},
 		"unknown name":     {byVersion("shop", 1), codes.NotFound, `"shop"`},
 	} {

@@ -153,12 +153,8 @@ func (s *Server) toStatus(ctx context.Context, method string, err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return status.Error(codes.DeadlineExceeded, "the caller's deadline has passed")
 	}
-	if st, ok := err.(interface{ GRPCStatus() *status.Status }); ok {
-		// Bare, so gRPC's own: the stream broke, or the request was no message of ours, which gRPC calls an internal error.
-		if st.GRPCStatus().Code() == codes.Internal {
-			return status.Error(codes.InvalidArgument, "the request cannot be decoded")
-		}
-		return err
+	if _, ok := err.(interface{ GRPCStatus() *status.Status }); ok {
+		return err // bare, so gRPC's own, and on its way already: a request that is too large, or no message of ours
 	}
 	s.cfg.Logger.ErrorContext(ctx, "rpc failed", "method", method, "err", err)
 	return status.Error(codes.Internal, "internal error; the replica's log has the cause")

@@ -55,7 +55,7 @@ func (r *reader) all() []*tokenbrokerv1.Token {
 
 // watch begins a stream that ends with the test at the latest. The error is sent when it ends.
 func (w *world) watch(name string) (*reader, <-chan error) {
-	r := newReader(w.t.Context)
+	r := newReader(w.tb.Context)
 	ended := make(chan error, 1)
 	go func() { ended <- w.server.WatchToken(&tokenbrokerv1.WatchTokenRequest{Name: name}, r) }()
 	return r, ended
