@@ -29,17 +29,18 @@ const (
 
 // Config says how to reach an upstream. Zero values work.
 type Config struct {
-	// DialTimeout bounds name resolution and connecting; default 2.5 s. Together with TLSTimeout it should stay below the 5 s within
-	// which a request must be written after its intent.
+	// DialTimeout bounds name resolution and connecting; default 2.5 s.
 	DialTimeout time.Duration
-	// TLSTimeout bounds each TLS handshake; default 2 s.
+	// TLSTimeout bounds each TLS handshake; default 2 s. It and DialTimeout together bound all that comes before the request, a
+	// proxy's CONNECT included, and should stay below the 5 s within which a request must be written after its intent.
 	TLSTimeout time.Duration
 	// Timeout bounds the whole attempt, from dialling to the answer's last byte; default 10 s. The caller's context may end it
 	// earlier.
 	Timeout time.Duration
 	// RootCAs are the authorities to trust; nil for the system's.
 	RootCAs *x509.CertPool
-	// Dial connects; nil for an ordinary net.Dialer. Its Writes must report truthfully how many bytes they took.
+	// Dial connects; nil for an ordinary net.Dialer. Its connections must support deadlines, their Writes report truthfully how many
+	// bytes were taken, and their Close end a Write.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Proxy chooses a proxy; nil for http.ProxyFromEnvironment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY).
 	Proxy func(*http.Request) (*url.URL, error)
@@ -186,13 +187,14 @@ func (c *Client) dial(ctx context.Context, g *gate, network, address string) (ne
 	if err := g.dial(); err != nil {
 		return nil, err
 	}
+	ready := time.Now().Add(c.cfg.DialTimeout + c.cfg.TLSTimeout)
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.DialTimeout)
 	defer cancel()
 	conn, err := c.cfg.Dial(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
-	return g.adopt(conn)
+	return g.adopt(conn, ready)
 }
 
 func exchange(transport *http.Transport, req *http.Request) (answer Answer, tooLong bool, err error) {

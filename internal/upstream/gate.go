@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"time"
 )
 
 // Stages of one attempt, in order.
@@ -67,13 +68,17 @@ func (g *gate) dial() error {
 	return nil
 }
 
-// adopt wraps the dialled connection. It closes one that comes too late.
-func (g *gate) adopt(conn net.Conn) (net.Conn, error) {
+// adopt wraps the dialled connection, which must be ready for the request by a deadline. It closes one that comes too late.
+func (g *gate) adopt(conn net.Conn, ready time.Time) (net.Conn, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.over {
 		_ = conn.Close()
 		return nil, errGateShut
+	}
+	if err := conn.SetDeadline(ready); err != nil {
+		_ = conn.Close()
+		return nil, err
 	}
 	g.conn = conn
 	g.stage = securing
@@ -89,6 +94,9 @@ func (g *gate) reach(s stage) {
 	defer g.mu.Unlock()
 	if g.stage < s && s <= armed {
 		g.stage = s
+	}
+	if g.stage == armed {
+		_ = g.conn.SetDeadline(time.Time{}) // from here on the attempt's own end counts
 	}
 }
 

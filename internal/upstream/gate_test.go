@@ -30,12 +30,19 @@ func itoa(n int) string { return strconv.Itoa(n) }
 type journal struct {
 	mu     sync.Mutex
 	events []string
+	bytes  int // written
 }
 
 func (j *journal) note(event string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.events = append(j.events, event)
+}
+
+func (j *journal) written() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.bytes
 }
 
 func (j *journal) list() []string {
@@ -52,7 +59,11 @@ type watchedConn struct {
 
 func (c *watchedConn) Write(p []byte) (int, error) {
 	c.journal.note("write")
-	return c.Conn.Write(p)
+	n, err := c.Conn.Write(p)
+	c.journal.mu.Lock()
+	defer c.journal.mu.Unlock()
+	c.journal.bytes += n
+	return n, err
 }
 
 func (j *journal) dial(ctx context.Context, network, address string) (net.Conn, error) {
@@ -153,11 +164,13 @@ func TestHooksStandImmediatelyAroundTheOneWriteOfTheRequest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			j := new(journal)
 			route.cfg.Dial = j.dial
-			// The body is longer than net/http's usual buffer and TLS's usual first record.
+			// Longer than net/http's usual buffer and TLS's usual first record: it must still be one write.
+			body := make([]byte, 13<<10)
+			written := 0
 			answer, err := newClient(t, route.cfg).Do(t.Context(), upstream.Request{
-				Method: http.MethodPost, URL: route.url, Body: make([]byte, 13<<10), ContentType: "application/octet-stream",
-				BeforeWrite: func() error { j.note("before"); return nil },
-				AfterWrite:  func() { j.note("after") },
+				Method: http.MethodPost, URL: route.url, Body: body, ContentType: "application/octet-stream",
+				BeforeWrite: func() error { j.note("before"); written = -j.written(); return nil },
+				AfterWrite:  func() { j.note("after"); written += j.written() },
 			})
 			if err != nil || string(answer.Body) != "ok" {
 				t.Fatalf("got %q, %v", answer.Body, err)
@@ -165,6 +178,9 @@ func TestHooksStandImmediatelyAroundTheOneWriteOfTheRequest(t *testing.T) {
 			later, earlier := tail(j.list())
 			if diff := cmp.Diff([]string{"before", "write", "after"}, later[:min(3, len(later))]); diff != "" {
 				t.Errorf("events (-want +got):\n%s", diff)
+			}
+			if written < len(body) {
+				t.Errorf("%d bytes were written between the hooks, the body alone has %d", written, len(body))
 			}
 			if strings.Count(strings.Join(later, " "), "after") != 1 {
 				t.Errorf("AfterWrite was not called once: %v", later)
@@ -243,7 +259,7 @@ func TestFailuresToConnectAreUnreachable(t *testing.T) {
 		"proxy refuses":         {"https://refused.invalid", upstream.Config{Proxy: proxy}, "proxy"},
 		"proxy cannot":          {"https://" + closed, upstream.Config{Proxy: proxy}, "proxy"},
 		"proxy is not there":    {"https://refused.invalid", upstream.Config{Proxy: at("http://" + closed)}, "dial"},
-		"proxy hangs":           {"https://refused.invalid", upstream.Config{Proxy: at(mute.url), Timeout: 2 * short}, "proxy"},
+		"proxy hangs":           {"https://refused.invalid", upstream.Config{Proxy: at(mute.url), DialTimeout: time.Second, TLSTimeout: short}, "proxy"},
 		"socks proxy is absent": {"https://refused.invalid", upstream.Config{Proxy: at("socks5://" + closed)}, "dial"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -285,20 +301,69 @@ func TestMalformedProxyAddressIsNotQuoted(t *testing.T) {
 }
 
 func TestTimeAfterTheWriteLeavesTheOutcomeUnknown(t *testing.T) {
+	t.Parallel()
 	mute := serveRaw(t, func(s *rawServer, conn net.Conn) { s.read(conn); waitGone(conn) })
 	slow := serveRaw(t, func(s *rawServer, conn net.Conn) {
 		s.read(conn)
 		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{")
 		waitGone(conn)
 	})
+	const brief = 500 * time.Millisecond // yet ample for getting to the write
 	for name, server := range map[string]*rawServer{"no answer": mute, "half an answer": slow} {
-		t.Run(name, func(t *testing.T) {
-			client := newClient(t, upstream.Config{Timeout: 100 * time.Millisecond})
+		t.Run(name+" in the client's time", func(t *testing.T) {
+			t.Parallel()
+			client := newClient(t, upstream.Config{Timeout: brief})
 			wantUnknown(t, fail(t, t.Context(), client, get(server.url)), token.Transient, "timeout")
-
-			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		})
+		t.Run(name+" in the caller's time", func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), brief)
 			defer cancel()
 			wantUnknown(t, fail(t, ctx, newClient(t, upstream.Config{}), get(server.url)), token.Transient, "timeout")
+		})
+	}
+}
+
+// deadlineConn remembers the deadlines that were set.
+type deadlineConn struct {
+	net.Conn
+	mu  sync.Mutex
+	set []time.Time
+}
+
+func (c *deadlineConn) SetDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.set = append(c.set, t)
+	return c.Conn.SetDeadline(t)
+}
+
+func (c *deadlineConn) deadlines() []time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]time.Time(nil), c.set...)
+}
+
+func TestTimeForGettingReadyIsBoundedAndEndsWithTheWrite(t *testing.T) {
+	for name, route := range routes(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})) {
+		t.Run(name, func(t *testing.T) {
+			var conn *deadlineConn
+			route.cfg.DialTimeout, route.cfg.TLSTimeout = time.Hour, time.Minute
+			route.cfg.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+				dialled, err := new(net.Dialer).DialContext(ctx, network, address)
+				conn = &deadlineConn{Conn: dialled}
+				return conn, err
+			}
+			var set []time.Time
+			r := get(route.url)
+			r.BeforeWrite = func() error { set = conn.deadlines(); return nil }
+			start := time.Now()
+			if _, err := newClient(t, route.cfg).Do(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			if len(set) != 2 || set[0].Before(start.Add(61*time.Minute)) || set[0].After(time.Now().Add(61*time.Minute)) || !set[1].IsZero() {
+				t.Errorf("the deadlines were %v, want one 61 min after %v, and then none", set, start)
+			}
 		})
 	}
 }
@@ -393,7 +458,7 @@ func TestWriteThatIsCutOffKnowsWhatItWrote(t *testing.T) {
 			defer func() { _ = far.Close() }()
 			cfg := upstream.Config{
 				Dial:    func(context.Context, string, string) (net.Conn, error) { return near, nil },
-				Timeout: 50 * time.Millisecond,
+				Timeout: 300 * time.Millisecond,
 			}
 			var reader sync.WaitGroup
 			reader.Go(func() { _, _ = io.ReadFull(far, make([]byte, read)) })

@@ -87,7 +87,7 @@ func TestScrubFindsASecretInEveryDisguise(t *testing.T) {
 	}
 	forms := []string{
 		canary, url.QueryEscape(canary), url.PathEscape(canary), strings.ToLower(url.QueryEscape(canary)), string(quoted[1 : len(quoted)-1]),
-		fmt.Sprintf("%x", canary), fmt.Sprintf("%X", canary), strings.ReplaceAll(canary, "&", "&amp;"),
+		fmt.Sprintf("%x", canary), fmt.Sprintf("%X", canary), strings.ToUpper(canary), strings.ReplaceAll(canary, "&", "&amp;"),
 	}
 	for _, form := range forms {
 		if got := upstream.Scrub("<"+form+">", token.NewSecret(canary)); got != "<[redacted]>" {
@@ -110,9 +110,12 @@ func TestScrubTakesOutSeveralSecrets(t *testing.T) {
 	if got != "[redacted] two [redacted]" {
 		t.Errorf("got %q", got)
 	}
-	// One secret that contains another leaves no remainder.
-	if got := upstream.Scrub("abcdef", token.NewSecret("bcd"), token.NewSecret("abcdef")); got != "[redacted]" {
-		t.Errorf("got %q", got)
+	// Secrets that contain each other or overlap leave no remainder.
+	for _, text := range []string{"abcdef", "abcdefgh", "abcdefabcdef"} {
+		got := upstream.Scrub(text, token.NewSecret("bcd"), token.NewSecret("abcdef"), token.NewSecret("efgh"))
+		if got != "[redacted]" {
+			t.Errorf("Scrub(%s) = %s", text, got)
+		}
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"html"
 	"net/url"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -21,12 +20,15 @@ const (
 	shortestCore = 4
 )
 
-// Scrub makes foreign text fit to be kept and shown: every run of control, invisible, invalid and space characters becomes one space,
-// each of the secrets is replaced, and the rest is cut to token.MaxMessageSize bytes between two characters. A secret is found as it
-// is, URL-escaped, quoted for JSON or HTML, in hex, and in base64 at any alignment.
+// Scrub makes foreign text fit to be kept and shown: it is Redact and then Cut to token.MaxMessageSize bytes.
 func Scrub(text string, secrets ...token.Secret) string {
-	return Cut(redact(plain(text), secrets), token.MaxMessageSize)
+	return Cut(Redact(text, secrets...), token.MaxMessageSize)
 }
+
+// Redact turns every run of control, invisible, invalid and space characters into one space, and replaces each of the secrets. A
+// secret is found as it is, URL-escaped, quoted for JSON or HTML, in hex, and in base64 at any alignment, whatever its letters' case.
+// It must come before any cutting: half a secret is not found.
+func Redact(text string, secrets ...token.Secret) string { return redact(plain(text), secrets) }
 
 // Cut shortens text to at most size bytes, between two characters, and marks the loss with three dots.
 func Cut(text string, size int) string {
@@ -55,31 +57,63 @@ func plain(text string) string {
 	return strings.Join(strings.Fields(visible), " ")
 }
 
+// redact covers every occurrence, also where two overlap.
 func redact(text string, secrets []token.Secret) string {
-	var forms []string
+	lower := lowerASCII(text)
+	covered := make([]bool, len(text))
 	for _, secret := range secrets {
-		if !secret.IsZero() {
-			forms = append(forms, disguises(secret.Reveal())...)
+		if secret.IsZero() {
+			continue
+		}
+		for _, form := range disguises(secret.Reveal()) {
+			cover(covered, lower, lowerASCII(form))
 		}
 	}
-	if len(forms) == 0 {
-		return text
+	var b strings.Builder
+	for i := range len(text) {
+		if !covered[i] {
+			b.WriteByte(text[i])
+		} else if i == 0 || !covered[i-1] {
+			b.WriteString(redaction)
+		}
 	}
-	// The replacer takes the first that fits, so the longest come first.
-	slices.SortFunc(forms, func(a, b string) int { return len(b) - len(a) })
-	pairs := make([]string, 0, 2*len(forms))
-	for _, form := range forms {
-		pairs = append(pairs, form, redaction)
+	return b.String()
+}
+
+func cover(covered []bool, text, form string) {
+	// Text is valid UTF-8; a form that is not could only match within a character.
+	if !utf8.ValidString(form) {
+		return
 	}
-	return strings.NewReplacer(pairs...).Replace(text)
+	done := 0
+	for from := 0; ; from++ {
+		i := strings.Index(text[from:], form)
+		if i < 0 {
+			return
+		}
+		from += i
+		for j := max(from, done); j < from+len(form); j++ {
+			covered[j] = true
+		}
+		done = from + len(form)
+	}
+}
+
+// lowerASCII changes no positions, unlike strings.ToLower.
+func lowerASCII(text string) string {
+	b := []byte(text)
+	for i := range b {
+		if 'A' <= b[i] && b[i] <= 'Z' {
+			b[i] += 'a' - 'A'
+		}
+	}
+	return string(b)
 }
 
 // disguises lists the forms in which a secret may be echoed.
 func disguises(secret string) []string {
-	query, path := url.QueryEscape(secret), url.PathEscape(secret)
-	inHex := hex.EncodeToString([]byte(secret))
 	forms := []string{
-		secret, query, path, lowerEscapes(query), lowerEscapes(path), html.EscapeString(secret), inHex, strings.ToUpper(inHex),
+		secret, url.QueryEscape(secret), url.PathEscape(secret), html.EscapeString(secret), hex.EncodeToString([]byte(secret)),
 	}
 	if quoted, err := json.Marshal(secret); err == nil {
 		forms = append(forms, string(quoted[1:len(quoted)-1]))
@@ -92,17 +126,6 @@ func disguises(secret string) []string {
 		}
 	}
 	return forms
-}
-
-// lowerEscapes turns %2B into %2b.
-func lowerEscapes(escaped string) string {
-	b := []byte(escaped)
-	for i := range b {
-		if b[i] == '%' && i+2 < len(b) {
-			copy(b[i+1:i+3], strings.ToLower(string(b[i+1:i+3])))
-		}
-	}
-	return string(b)
 }
 
 // base64Core is the part of the encoding of a longer text that the secret alone decides, if it begins shift bytes (modulo 3) into it.
