@@ -226,6 +226,29 @@ func TestLeadershipComesToRestWhenNobodyReachesTheUpstream(t *testing.T) {
 	})
 }
 
+// TestALateRequestOfItsOwnIsOutwaited: the leader was paused for longer than P before the write, but not deposed. Its next attempt
+// waits until that request is surely over, which is later than W after BEGIN.
+func TestALateRequestOfItsOwnIsOutwaited(t *testing.T) {
+	play(t, classic, func(s *scene) {
+		s.due()
+		s.faults.fetch.slow = 1
+		s.up.slowest.Store(int64(s.timing.D - time.Second))
+		var written time.Time
+		s.at(stepPause, before, func(*incarnation) {
+			time.Sleep(s.timing.W - 45*time.Second)
+			written = time.Now()
+		})
+		s.until("the second attempt has begun", 20*time.Minute, func() bool { return len(s.begins()) == 3 })
+		s.faults.fetch.slow = 0
+		if gap := s.begins()[2].Sub(written); gap < s.timing.D {
+			t.Errorf("the next attempt began %v after the late write, want at least D, %v", gap, s.timing.D)
+		}
+		s.until("the cluster has healed", 10*time.Minute, func() bool {
+			return s.record().Version == 2 && s.allActive() && s.up.judge.aliveAt(s.record().Value.Reveal(), time.Now())
+		})
+	})
+}
+
 // TestASupersededOrphanIsDropped: a leader wakes deposed when its successor has fetched already. Its token is older than the
 // successor's, whatever its orphan says.
 func TestASupersededOrphanIsDropped(t *testing.T) {
