@@ -78,9 +78,9 @@ func (v *View) Synced(sent clock.Reading, head int64) bool {
 		return true
 	}
 	v.proof.Store(&proof{at: sent.At, era: sent.Era})
-	if old == nil || old.era != sent.Era || now.At.Sub(old.at) >= v.syncWindow {
+	for _, t := range *v.tokens.Load() {
 		// Promises that had lapsed are alive again: tell whoever waits for that.
-		for _, t := range *v.tokens.Load() {
+		if old == nil || old.era != sent.Era || now.At.Sub(old.at) >= min(v.syncWindow, t.LongestPromise()) {
 			t.replace(*t.cur.Load())
 		}
 	}
@@ -95,9 +95,10 @@ func (t *Token) apply(rec token.Record) {
 	t.sightAttempt(&next, rec, now)
 
 	if rec.Version < old.record.Version || rec.Version == old.record.Version && rec.Value.IsZero() && !old.record.Value.IsZero() {
-		// The store lost what this replica knows. Hold on to the token, but promise it no longer than if a fetch had begun.
+		// The store lost what this replica knows. Hold on to the token, but promise it no longer than if a fetch had begun, and
+		// no longer than before: what was unsettled was not settled by the loss.
 		kept := *old.record
-		kept.Pending, kept.Doubt = rec.Pending, rec.Doubt || t.spec.Traits.Rotating
+		kept.Pending, kept.Doubt = rec.Pending, rec.Doubt || t.unsettled(*old.record) || t.spec.Traits.Rotating
 		rec = kept
 	}
 	if renewed(old.record, rec) {
