@@ -155,8 +155,7 @@ func (g *reign) fetch(ctx context.Context, begun clock.Reading, forced bool) fet
 
 // asFailure takes the failure out of an upstream's error. An upstream that returns anything else has a bug; what it did is unknown.
 func asFailure(err error) *token.Failure {
-	var failure *token.Failure
-	if errors.As(err, &failure) {
+	if failure, ok := errors.AsType[*token.Failure](err); ok {
 		copied := *failure
 		return &copied
 	}

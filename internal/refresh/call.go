@@ -99,22 +99,15 @@ func (g *reign) verify(ctx context.Context) (bool, token.Reply) {
 		return true, token.Reply{}
 	case err != nil:
 		g.log.Warn("asking the upstream whether the token lives failed", "err", err)
+		failure, _ := errors.AsType[*token.Failure](err)
 		return false, token.Reply{
 			Verdict: token.VerdictFailed, RetryAfter: verdictLife,
-			Reason: "the upstream could not be asked whether the token is dead", Failure: asProbeFailure(err),
+			Reason: "the upstream could not be asked whether the token is dead", Failure: failure,
 		}
 	case health == token.Alive:
 		return false, token.Reply{Verdict: token.VerdictUnchanged, RetryAfter: verdictLife, Reason: "the upstream accepts the token"}
 	}
 	return true, token.Reply{}
-}
-
-func asProbeFailure(err error) *token.Failure {
-	var failure *token.Failure
-	if errors.As(err, &failure) {
-		return failure
-	}
-	return nil
 }
 
 // condemn records that the current value is dead, so that no replica hands it out any more.

@@ -277,7 +277,7 @@ func TestARequestIsNotWrittenAfterG(t *testing.T) {
 		s.due()
 		s.up.dialling.Store(int64(s.timing.G + time.Second))
 		s.until("the attempt is aborted", 20*time.Minute, func() bool { return s.record().LastFailure.Code == "not_written" })
-		if got := s.up.judge.issues(classic); got != 1 {
+		if got := s.up.judge.issues(); got != 1 {
 			t.Errorf("the upstream issued %d tokens, want 1", got)
 		}
 		s.up.dialling.Store(0)
@@ -311,7 +311,7 @@ func TestResigningSettlesTheFetchInFlight(t *testing.T) {
 				if got := len(s.begins()); got != c.attempts {
 					t.Errorf("%d attempts, want %d", got, c.attempts)
 				}
-				if got := s.up.judge.issues(classic); got != 2 {
+				if got := s.up.judge.issues(); got != 2 {
 					t.Errorf("the upstream issued %d tokens, want 2", got)
 				}
 			})
@@ -347,7 +347,7 @@ func TestABeginWithAnUnknownFateIsNeverWritten(t *testing.T) {
 		})
 		s.until("the attempt is seen pending", 20*time.Minute, func() bool { return s.record().Pending != nil })
 		s.until("it is aborted", 30*time.Second, func() bool { return s.record().Pending == nil })
-		if got := s.up.judge.issues(classic); got != 1 {
+		if got := s.up.judge.issues(); got != 1 {
 			t.Errorf("the upstream issued %d tokens, want 1: the request must not have been written", got)
 		}
 		if spent := s.record().Spent.Fetches; spent != 1 {

@@ -46,7 +46,7 @@ func TestWhereverTheLeaderDiesNoCallerIsBetrayed(t *testing.T) {
 				if len(begins) != c.attempts {
 					t.Errorf("%d attempts, want %d", len(begins), c.attempts)
 				}
-				if got := s.up.judge.issues(classic); got != c.fetches {
+				if got := s.up.judge.issues(); got != c.fetches {
 					t.Errorf("the upstream issued %d tokens, want %d", got, c.fetches)
 				}
 				if wait := begins[len(begins)-1].Sub(died); c.waits && wait < s.timing.W {
@@ -84,7 +84,7 @@ func TestADeposedLeaderThatDiesBeforeItsOrphanIsWritten(t *testing.T) {
 			t.Error("an orphan was written after the death")
 		}
 		s.until("the survivors hold a new token", 10*time.Minute, func() bool { return s.record().Version == 2 && s.allActive() })
-		if got := s.up.judge.issues(classic); got != 3 {
+		if got := s.up.judge.issues(); got != 3 {
 			t.Errorf("the upstream issued %d tokens, want 3: the orphaned one is lost", got)
 		}
 	})
@@ -96,7 +96,7 @@ func TestADeposedLeaderThatWakesLeavesItsToken(t *testing.T) {
 		s.due()
 		s.at(stepAnswer, after, deposeAndPause(30*time.Second))
 		s.until("the new leader adopts the orphan", 20*time.Minute, func() bool { return s.record().Version == 2 && s.allActive() })
-		if got := s.up.judge.issues(classic); got != 2 {
+		if got := s.up.judge.issues(); got != 2 {
 			t.Errorf("the upstream issued %d tokens, want 2: the orphan makes another fetch unnecessary", got)
 		}
 		if got := len(s.begins()); got != 2 {
@@ -123,7 +123,7 @@ func TestADeposedLeaderThatWakesSaysThatNothingWasIssued(t *testing.T) {
 		if waited := time.Since(woke); waited > time.Minute {
 			t.Errorf("the new leader began only %v after the orphan that set it free", waited)
 		}
-		if got := s.up.judge.issues(classic); got != 2 {
+		if got := s.up.judge.issues(); got != 2 {
 			t.Errorf("the upstream issued %d tokens, want 2", got)
 		}
 	})

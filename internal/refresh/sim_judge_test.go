@@ -61,16 +61,8 @@ func (j *judge) issue(name string, force bool) (string, time.Duration) {
 	return grant.Token, time.Duration(grant.ExpiresIn) * time.Second
 }
 
-// issues counts the tokens issued for one name.
-func (j *judge) issues(name string) int {
-	n := 0
-	for _, issued := range j.wechat.History() {
-		if issued.AppID == name {
-			n++
-		}
-	}
-	return n
-}
+// issues counts the tokens that were issued.
+func (j *judge) issues() int { return len(j.wechat.History()) }
 
 func (j *judge) aliveAt(value string, at time.Time) bool { return j.wechat.AliveAt(value, at) }
 

@@ -35,23 +35,19 @@ func (s *Store) Run(ctx context.Context) error {
 // watchForever loads the keyspace and follows it, again and again.
 func (s *Store) watchForever(ctx context.Context) error {
 	pause := firstPause
-	for {
+	for ctx.Err() == nil {
 		began := s.clock.Now()
 		err := s.follow(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
 		if s.clock.Now().Sub(began) > longestPause {
 			pause = firstPause
 		}
-		if !errors.Is(err, errReload) {
+		if !errors.Is(err, errReload) && ctx.Err() == nil {
 			s.log.Warn("watching etcd was interrupted; starting over", "err", err)
 		}
-		if !rest(ctx, pause) {
-			return nil
-		}
+		rest(ctx, pause)
 		pause = min(2*pause, longestPause)
 	}
+	return nil
 }
 
 // follow loads the keyspace and applies what the watch tells, until it fails.

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -105,11 +106,7 @@ func (s *Store) Waiting() ([]Letter, map[string]int64, <-chan struct{}) {
 			letters = append(letters, Letter{Request: p.request, Revision: p.revision})
 		}
 	}
-	orphans := make(map[string]int64, len(s.post.orphans))
-	for name, revision := range s.post.orphans {
-		orphans[name] = revision
-	}
-	return letters, orphans, s.post.changed
+	return letters, maps.Clone(s.post.orphans), s.post.changed
 }
 
 // Ask puts a request to the leader, unless the same one is there already, and waits for the reply until ctx ends. A reply that is
