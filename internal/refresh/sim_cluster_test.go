@@ -27,7 +27,7 @@ type faults struct {
 
 // cluster is some replicas, an etcd and an upstream, in one bubble of time.
 type cluster struct {
-	t       testing.TB
+	t       *testing.T
 	seed    uint64
 	etcd    *etcd
 	up      *upstream
@@ -60,7 +60,8 @@ type simSpec struct {
 // ttl is the session's: a replica that etcd does not hear for so long loses the election key.
 const ttl = 5 * time.Second
 
-func newCluster(t testing.TB, seed uint64, replicas int, up *upstream, specs ...simSpec) *cluster {
+func newCluster(t *testing.T, seed uint64, replicas int, up *upstream, specs ...simSpec) *cluster {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	return &cluster{
 		t: t, seed: seed, etcd: newEtcd(), up: up, specs: specs, sync: time.Second, log: slog.New(slog.DiscardHandler),

@@ -32,7 +32,7 @@ type promise struct {
 	ttl   time.Duration
 }
 
-func newJudge(t testing.TB) *judge {
+func newJudge(t *testing.T) *judge {
 	t.Helper()
 	j := &judge{life: 2 * time.Hour, overlap: 5 * time.Minute, promised: map[string]promise{}, excused: map[string]bool{}}
 	var err error
@@ -84,7 +84,7 @@ func (j *judge) excuse(value string) {
 }
 
 // verdict fails the test for every promise that was broken, or will be (S1).
-func (j *judge) verdict(t testing.TB) {
+func (j *judge) verdict(t *testing.T) {
 	t.Helper()
 	for _, broken := range j.broken() {
 		t.Errorf("S1: %s", broken)
