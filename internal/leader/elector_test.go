@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -144,6 +145,41 @@ func TestKeyStaysWhileLeadWindsDown(t *testing.T) {
 	b.none(t)
 	l.leave <- nil
 	b.next(t)
+}
+
+func TestLeadThatOutlivesItsTrustIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	server := etcdtest.Start(t)
+	client, proxy := server.Client(t), server.Proxy(t)
+	a := linger(t, proxy.Client(t), leader.Config{ID: "a"})
+	l := a.next(t)
+	b := play(t, client, leader.Config{ID: "b"})
+	queued(t, client, 2)
+
+	proxy.Hold(etcdtest.Both)
+	l.lost(t, leader.ErrTrustLost)
+	after := b.next(t)
+	proxy.Heal()
+	// Nothing keeps a off the election now but its lead.
+	after.lasts(t, ttl)
+	if got := queued(t, client, 1)[0]; got != after.term.Key {
+		t.Errorf("%s stands, want %s alone", got, after.term.Key)
+	}
+	l.leave <- nil
+	queued(t, client, 2)
+	b.stop(errTestOver)
+	a.next(t)
+}
+
+func TestFailingEtcdIsNotHammered(t *testing.T) {
+	t.Parallel()
+	var grants atomic.Int64
+	play(t, etcdtest.Start(t).Client(t, failGrants(&grants)), leader.Config{ID: "a"})
+	<-time.After(2 * time.Second)
+	// Pauses of 50 to 150 ms, twice as much each time, up to 0.5 to 1.5 s.
+	if n := grants.Load(); n < 2 || n > 8 {
+		t.Errorf("%d grants in 2 s, want 2 to 8", n)
+	}
 }
 
 func TestLeadThatKeepsReturningDoesNotSpin(t *testing.T) {

@@ -28,10 +28,11 @@ type player struct {
 
 // lead is one call of lead. It returns when its context ends or the test says so; a lingering one only when the test says so.
 type lead struct {
-	ctx   context.Context
-	term  leader.Term
-	began time.Time
-	leave chan error
+	ctx          context.Context //nolint:containedctx // the test looks at the context that lead was called with
+	term         leader.Term
+	began, ended time.Time
+	over         chan struct{} // closed when ctx has ended, after ended is set
+	leave        chan error
 }
 
 // play starts a player. It ends with the test.
@@ -66,7 +67,11 @@ func start(t *testing.T, client *clientv3.Client, cfg leader.Config, lingers boo
 	go func() {
 		defer close(p.done)
 		if err := e.Run(ctx, func(ctx context.Context, term leader.Term) error {
-			l := &lead{ctx: ctx, term: term, began: time.Now(), leave: make(chan error, 1)}
+			l := &lead{ctx: ctx, term: term, began: time.Now(), over: make(chan struct{}), leave: make(chan error, 1)}
+			context.AfterFunc(ctx, func() {
+				l.ended = time.Now()
+				close(l.over)
+			})
 			p.leads <- l
 			ended := ctx.Done()
 			if lingers {
@@ -116,7 +121,7 @@ func (p *player) none(t *testing.T) {
 func (l *lead) lost(t *testing.T, cause error) {
 	t.Helper()
 	select {
-	case <-l.ctx.Done():
+	case <-l.over:
 	case <-time.After(patience):
 		t.Fatal("the lead did not end")
 	}

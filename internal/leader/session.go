@@ -65,7 +65,7 @@ func (s *session) keep(ctx context.Context, granted clock.Reading, ttl int64) {
 	defer s.stop()
 	until, next := s.until(granted.At, ttl), granted.At.Add(s.cfg.beat())
 	answers := make(chan answer)
-	failure := errors.New("none was sent")
+	var failure error // of the keep-alives since the last that succeeded
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -75,7 +75,7 @@ func (s *session) keep(ctx context.Context, granted clock.Reading, ttl int64) {
 			return
 		}
 		if now.At >= until {
-			s.lose(fmt.Errorf("%w: no keep-alive was answered in time (the last: %v)", ErrTrustLost, failure))
+			s.lose(errors.Join(fmt.Errorf("%w: no keep-alive was answered in time", ErrTrustLost), failure))
 			return
 		}
 		if now.At >= next {
@@ -96,7 +96,7 @@ func (s *session) keep(ctx context.Context, granted clock.Reading, ttl int64) {
 				s.lose(fmt.Errorf("%w: etcd has ended the lease", ErrTrustLost))
 				return
 			default:
-				until = max(until, s.until(a.sent, a.ttl))
+				until, failure = max(until, s.until(a.sent, a.ttl)), nil
 			}
 		}
 	}
