@@ -63,7 +63,7 @@ Several replicas elect a leader through etcd; only the leader fetches, and every
 		&cobra.Group{ID: "use", Title: "Use a broker:"},
 		&cobra.Group{ID: "operate", Title: "Operate a broker:"})
 	for group, commands := range map[string][]*cobra.Command{
-		"run":     {configCommand(c)},
+		"run":     {serveCommand(c), devCommand(c), configCommand(c)},
 		"use":     {getCommand(c), watchCommand(c), listCommand(c), reportCommand(c)},
 		"operate": {statusCommand(c), refreshCommand(c), resignCommand(c), healthcheckCommand(c)},
 	} {

@@ -49,7 +49,10 @@ func (o *outcome) Error() string { return o.text }
 // failed explains an error of a command.
 func failed(command string, err error) *outcome {
 	call := (*callError)(nil)
+	var wrong problems
 	switch {
+	case errors.As(err, &wrong):
+		return &outcome{code: exitFailed, text: command + ": the configuration cannot be used\n" + wrong.Error()}
 	case errors.As(err, &call):
 		return &outcome{code: call.exitCode(), text: command + ": " + call.explain()}
 	case errors.Is(err, context.Canceled):
@@ -69,9 +72,10 @@ type callError struct {
 
 func (e *callError) Error() string { return e.status.Message() }
 
-// unreachable: no broker took the call.
+// unreachable: no broker took the call, or none was there any more when it was to be repeated.
 func (e *callError) unreachable() bool {
-	return e.peer == "" && (e.status.Code() == codes.DeadlineExceeded || e.status.Code() == codes.Unavailable)
+	waited := e.peer == "" || strings.Contains(e.status.Message(), "latest balancer error")
+	return waited && (e.status.Code() == codes.DeadlineExceeded || e.status.Code() == codes.Unavailable)
 }
 
 func (e *callError) exitCode() int {

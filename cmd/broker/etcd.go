@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/tokenbroker/tokenbroker/internal/embedded"
+)
+
+// How the connection to etcd is watched: a member that vanished without a word is noticed within dead time, which is short enough
+// for a leader to keep its session through another member.
+const (
+	etcdDialTimeout = 3 * time.Second
+	etcdKeepAlive   = time.Second
+	etcdDeadTime    = time.Second
+)
+
+// dialEtcd returns a client. etcd need not be there yet, except where it asks for a password.
+func dialEtcd(c etcdConfig, endpoints []string, log *slog.Logger) (*clientv3.Client, error) {
+	var secure *tls.Config
+	if strings.HasPrefix(endpoints[0], "https://") {
+		var err error
+		if secure, err = c.TLS.client(); err != nil {
+			return nil, fmt.Errorf("connecting to etcd: %w", err)
+		}
+	}
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints: endpoints, TLS: secure, Username: c.Username, Password: c.Password.Reveal(),
+		DialTimeout: etcdDialTimeout, DialKeepAliveTime: etcdKeepAlive, DialKeepAliveTimeout: etcdDeadTime, PermitWithoutStream: true,
+		// It warns of each call that failed, and so do those who make the calls.
+		Logger: embedded.ZapLogger(log).WithOptions(zap.IncreaseLevel(zap.ErrorLevel)),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connecting to etcd: %w", err)
+	}
+	return client, nil
+}
+
+// startEmbedded starts the etcd server inside the process, and returns when it serves: in a cluster of several that takes a majority.
+func startEmbedded(ctx context.Context, c *embeddedConfig, log *slog.Logger) (*embedded.Server, error) {
+	members := make([]string, 0, len(c.InitialCluster))
+	for _, name := range slices.Sorted(maps.Keys(c.InitialCluster)) {
+		members = append(members, name+"="+c.InitialCluster[name])
+	}
+	state := "new"
+	if c.Existing {
+		state = "existing"
+	}
+	return embedded.Start(ctx, embedded.Config{
+		Name: c.Name, DataDir: c.DataDir, ListenClient: c.ListenClient, ListenPeer: c.ListenPeer, AdvertisePeer: c.AdvertisePeer,
+		PeerTLS:        embedded.TLS{CAFile: c.PeerTLS.CA, CertFile: c.PeerTLS.Cert, KeyFile: c.PeerTLS.Key},
+		InitialCluster: strings.Join(members, ","), InitialClusterState: state, Logger: log,
+	})
+}
+
+// withEtcd starts the embedded etcd if there is to be one, connects, does the work, and takes both down again. The work's context
+// ends, with the cause, when the embedded etcd fails.
+func withEtcd(ctx context.Context, c etcdConfig, log *slog.Logger, work func(context.Context, *clientv3.Client) error) error {
+	log = log.With("component", "etcd")
+	if c.Embedded == nil {
+		return connected(ctx, c, c.Endpoints, log, work)
+	}
+	log.Info("starting the embedded etcd", "data_dir", c.Embedded.DataDir, "members", max(1, len(c.Embedded.InitialCluster)))
+	member, err := startEmbedded(ctx, c.Embedded, log)
+	if err != nil {
+		return err
+	}
+	log.Info("the embedded etcd serves", "endpoint", member.Endpoint())
+	working, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	ended := make(chan error, 1)
+	go func() {
+		err := member.Run(context.WithoutCancel(ctx))
+		fail(err)
+		ended <- err
+	}()
+	err = connected(working, c, []string{member.Endpoint()}, log, work)
+	member.Close()
+	return errors.Join(err, <-ended)
+}
+
+func connected(ctx context.Context, c etcdConfig, endpoints []string, log *slog.Logger, work func(context.Context, *clientv3.Client) error) error {
+	client, err := dialEtcd(c, endpoints, log)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }() // its error is that of its context
+	looking, stop := context.WithCancel(ctx)
+	var looks sync.WaitGroup
+	defer looks.Wait()
+	defer stop()
+	for _, endpoint := range endpoints {
+		looks.Go(func() { look(looking, client, endpoint, log) })
+	}
+	return work(ctx, client)
+}
+
+// look tells the operator once if an etcd cannot be reached, or is of a version that is known to break what the broker relies on.
+func look(ctx context.Context, client *clientv3.Client, endpoint string, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(ctx, etcdDialTimeout)
+	defer cancel()
+	status, err := client.Status(ctx, endpoint)
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+	case err != nil:
+		log.Error("an etcd does not answer; trying on", "endpoint", endpoint, "err", err,
+			"remedy", "see that it runs, and that etcd.endpoints, etcd.tls and etcd.username are right")
+	case unsafeVersion(status.Version):
+		log.Warn("this etcd has known faults: stale reads after a pause, and leases that seem alive after they were revoked",
+			"endpoint", endpoint, "version", status.Version, "remedy", "update it to 3.5.33, 3.6.14, 3.7.1 or later")
+	}
+}
+
+// unsafeVersion reports whether a version lacks the fixes of etcd's issues 20418 and 20615.
+func unsafeVersion(version string) bool {
+	var minor, patch int
+	if _, err := fmt.Sscanf(version, "3.%d.%d", &minor, &patch); err != nil {
+		return false
+	}
+	least := map[int]int{5: 33, 6: 14, 7: 1}
+	return minor < 5 || patch < least[minor]
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"reflect"
+)
+
+// reloader applies the tokens of a changed configuration to a running replica.
+type reloader struct {
+	// load reads the configuration anew.
+	load func(dry bool) (*config, problems, error)
+	// current is what was applied last. Only run touches it.
+	current *config
+	log     *slog.Logger
+	// hangups brings one signal for each reload that is wanted.
+	hangups <-chan os.Signal
+}
+
+// run reloads at each signal, until ctx ends.
+func (l *reloader) run(ctx context.Context, r *replica) {
+	for {
+		select {
+		case <-l.hangups:
+			l.reload(r)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// reload applies the configuration as it is now. If anything is wrong with it, nothing changes.
+func (l *reloader) reload(r *replica) {
+	next, warnings, err := l.load(false)
+	var found problems
+	if errors.As(err, &found) {
+		for _, p := range found {
+			l.log.Error("the new configuration is wrong", "at", p.position.String(), "setting", p.Path, "problem", p.What, "remedy", p.Remedy)
+		}
+	}
+	if err != nil {
+		l.log.Error("reloading failed; the tokens stay as they are", "problems", len(found), "err", firstLine(err, found))
+		return
+	}
+	logWarnings(l.log, warnings)
+	diff, err := r.reconfigure(next.Tokens)
+	if err != nil {
+		l.log.Error("reloading failed; the tokens stay as they are", "err", err)
+		return
+	}
+	for _, section := range l.current.restartFor(next) {
+		l.log.Warn("a changed setting takes effect at the next start only", "setting", section)
+	}
+	l.current = next
+	l.log.Info("reloaded the tokens", "added", diff.added, "changed", diff.changed, "removed", diff.removed)
+}
+
+// firstLine is err, unless it was told problem by problem.
+func firstLine(err error, told problems) string {
+	if len(told) > 0 {
+		return "see above"
+	}
+	return err.Error()
+}
+
+// restartFor lists the sections besides the tokens that differ.
+func (c *config) restartFor(next *config) []string {
+	var sections []string
+	for _, s := range []struct {
+		name string
+		a, b any
+	}{
+		{"replica", c.Replica, next.Replica},
+		{"grpc", c.GRPC, next.GRPC},
+		{"http", c.HTTP, next.HTTP},
+		{"log", c.Log, next.Log},
+		{"etcd", c.Etcd, next.Etcd},
+		{"election", c.Election, next.Election},
+	} {
+		if !reflect.DeepEqual(s.a, s.b) {
+			sections = append(sections, s.name)
+		}
+	}
+	return sections
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/tokenbroker/tokenbroker/internal/clock"
+	"github.com/tokenbroker/tokenbroker/internal/leader"
+	"github.com/tokenbroker/tokenbroker/internal/refresh"
+	"github.com/tokenbroker/tokenbroker/internal/server"
+	"github.com/tokenbroker/tokenbroker/internal/store"
+	"github.com/tokenbroker/tokenbroker/internal/view"
+)
+
+// How a replica shuts down.
+const (
+	// settleTime is how long a fetch in flight is waited for, and its outcome written: an attempt takes 15 s at most.
+	settleTime = 20 * time.Second
+	// lingerTime is how long calls are still taken after NOT_SERVING, for clients that have not heard it yet.
+	lingerTime = 200 * time.Millisecond
+	// drainTime is how long calls under way may take to end.
+	drainTime = 5 * time.Second
+)
+
+// replica is one broker: all that one configuration makes run, but for the HTTP server and an embedded etcd, which outlive it.
+type replica struct {
+	log      *slog.Logger
+	store    *store.Store
+	elector  *leader.Elector
+	observer *leader.Observer
+	catalog  *catalog
+	server   *server.Server
+	clock    *clock.Clock
+}
+
+// newReplica puts the parts together; nothing runs yet. address is what others reach the replica at. Its metrics go to registry.
+func newReplica(cfg *config, client *clientv3.Client, address string, registry *prometheus.Registry, log *slog.Logger) (*replica, error) {
+	c := clock.New()
+	v := view.New(view.Config{Clock: c})
+	r := &replica{log: log, clock: c}
+	var err error
+	if r.store, err = store.New(store.Config{
+		Client: client, View: v, Clock: c, Logger: log.With("component", "store"), Replica: cfg.Replica.ID, Namespace: cfg.Etcd.Namespace,
+	}); err != nil {
+		return nil, err
+	}
+	election := leader.Config{
+		Prefix: r.store.ElectionPrefix(), ID: cfg.Replica.ID, Address: address, TTL: cfg.Election.SessionTTL,
+		Clock: c, Logger: log.With("component", "leader"),
+	}
+	if r.elector, err = leader.New(client, election); err != nil {
+		return nil, err
+	}
+	r.observer = leader.NewObserver(client, election)
+	seen := cluster{r.observer}
+
+	metrics, err := refresh.NewMetrics(registry)
+	if err != nil {
+		return nil, err
+	}
+	r.catalog = newCatalog(v, c, refresh.Config{
+		Clock: c, Logger: log.With("component", "refresh"), Replica: cfg.Replica.ID, Metrics: metrics,
+		Peers: func() int { return seen.peers(cfg.Replica.ID) },
+	})
+	if _, err := r.catalog.configure(cfg.Tokens); err != nil {
+		return nil, err
+	}
+	r.server = server.New(server.Config{
+		ReplicaID: cfg.Replica.ID, Address: address, Version: thisBuild().Version, Started: c.Wall(),
+		Logger: log.With("component", "server"), Reflection: cfg.GRPC.Reflection, DrainTimeout: drainTime, Options: connections(cfg.GRPC),
+	}, v, r.store, seen, r.catalog)
+	if err := registry.Register(r.server); err != nil {
+		return nil, fmt.Errorf("registering metrics: %w", err)
+	}
+	return r, nil
+}
+
+// connections bounds the age of connections as configured; the rest is as package server has it.
+func connections(c grpcConfig) []grpc.ServerOption {
+	return []grpc.ServerOption{grpc.KeepaliveParams(keepalive.ServerParameters{
+		MaxConnectionAge: c.MaxConnectionAge, MaxConnectionAgeGrace: 5 * time.Minute, Time: time.Minute, Timeout: 20 * time.Second,
+	})}
+}
+
+// reconfigure replaces the set of tokens, and says what changed. Not to be called twice at once.
+func (r *replica) reconfigure(tokens []tokenConfig) (changes, error) {
+	diff, err := r.catalog.configure(tokens)
+	if err == nil && !diff.none() {
+		r.store.Reload()
+	}
+	return diff, err
+}
+
+// run blocks until ctx has ended and everything is shut down, or a part has failed, which shuts down the others.
+//
+// The order is: NOT_SERVING; no new fetch, and the one in flight is settled; the lead is given up; calls under way end; the feed
+// ends. Whoever called run may then close what the replica stood on.
+func (r *replica) run(ctx context.Context, listener net.Listener) error {
+	beyond := context.WithoutCancel(ctx)
+	leading, stopLeading := context.WithCancel(beyond)
+	serving, stopServing := context.WithCancel(beyond)
+	feeding, stopFeeding := context.WithCancel(beyond)
+	settle, stopSettling := context.WithCancel(beyond)
+	defer stopSettling()
+
+	crew := &crew{store: r.store, log: r.log.With("component", "leader"), catalog: r.catalog.refreshers, resign: r.elector.Resign, settle: settle}
+	led, served := make(chan struct{}), make(chan struct{})
+	parts, failed := errgroup.WithContext(beyond)
+	parts.Go(func() error { return r.store.Run(feeding) })
+	parts.Go(func() error { return r.observer.Run(feeding) })
+	parts.Go(func() error { r.followClock(feeding); return nil })
+	parts.Go(func() error { defer close(led); return r.elector.Run(leading, crew.lead) })
+	parts.Go(func() error { defer close(served); return r.server.Run(serving, listener) })
+
+	select {
+	case <-ctx.Done():
+	case <-failed.Done():
+	}
+	r.log.Info("shutting down")
+	r.server.Retire()
+	retired := time.NewTimer(lingerTime)
+	defer retired.Stop()
+	defer time.AfterFunc(settleTime, stopSettling).Stop()
+	stopLeading()
+	<-led
+	<-retired.C
+	stopServing()
+	<-served
+	stopFeeding()
+	return parts.Wait()
+}
+
+// runReloading is run, with reloads meanwhile.
+func (r *replica) runReloading(ctx context.Context, listener net.Listener, l *reloader) error {
+	reloading, stop := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		l.run(reloading, r)
+	}()
+	err := r.run(ctx, listener)
+	stop()
+	<-ended
+	return err
+}
+
+// followClock keeps slow corrections of the wall clock from adding up to a jump.
+func (r *replica) followClock(ctx context.Context) {
+	tick := time.NewTicker(2 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			r.clock.Follow()
+		case <-ctx.Done():
+			return
+		}
+	}
+}

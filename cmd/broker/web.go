@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// web serves /metrics, /livez and /readyz. Liveness hangs on nothing but the process: restarting does not mend etcd.
+type web struct {
+	registry *prometheus.Registry
+	// ready reports whether gRPC calls are served.
+	ready func() bool
+}
+
+func (w web) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(w.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /livez", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprintln(rw, "ok") })
+	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, _ *http.Request) {
+		if !w.ready() {
+			http.Error(rw, "not ready: the replica has not read the store yet, or is shutting down", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(rw, "ok")
+	})
+	return mux
+}
+
+// run serves on the listener, which it closes, until ctx ends.
+func (w web) run(ctx context.Context, listener net.Listener) error {
+	return serveHTTP(ctx, listener, w.handler())
+}
+
+// serveHTTP serves until ctx ends, gives requests under way a second, and returns nil then.
+func serveHTTP(ctx context.Context, listener net.Listener, handler http.Handler) error {
+	s := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, IdleTimeout: time.Minute}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(listener) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serving HTTP on %v: %w", listener.Addr(), err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if err := s.Shutdown(grace); err != nil {
+		err = s.Close()
+		if err != nil {
+			return fmt.Errorf("closing HTTP connections: %w", err)
+		}
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serving HTTP on %v: %w", listener.Addr(), err)
+	}
+	return nil
+}
