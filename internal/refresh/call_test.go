@@ -239,6 +239,23 @@ func TestAStaleReportIsAnsweredWithoutAFetch(t *testing.T) {
 	})
 }
 
+// TestAnotherUpstreamUnderTheSameNameIsFetchedFrom: the configuration now names another application. The old token is served until
+// the new one is there.
+func TestAnotherUpstreamUnderTheSameNameIsFetchedFrom(t *testing.T) {
+	play(t, stable, func(s *scene) {
+		s.up.renamed.Store(" of another application")
+		s.etcd.leader().resign <- struct{}{} // a reload starts the refresher anew, as a new term does
+		s.until("a fetch from the new upstream", time.Minute, func() bool { return len(s.begins()) == 2 && s.record().Clean() })
+		if got := s.record().Source; got != s.up.source(stable) {
+			t.Errorf("the token's source is %q, want %q", got, s.up.source(stable))
+		}
+		time.Sleep(time.Hour)
+		if got := len(s.begins()); got != 2 {
+			t.Errorf("%d attempts, want 2", got)
+		}
+	})
+}
+
 // TestATokenIsLostOnlyIfTheUpstreamRefusesForAllOfItsLife: it comes back with a minute to go.
 func TestATokenIsLostOnlyIfTheUpstreamRefusesForAllOfItsLife(t *testing.T) {
 	for _, f := range []token.Failure{

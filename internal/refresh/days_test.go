@@ -72,7 +72,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	up := newUpstream(j)
 	c := newCluster(t, seed, 3, up,
 		simSpec{name: classic, timing: token.TimingFor(j.overlap)}, simSpec{name: stable, timing: token.TimingFor(j.overlap)})
-	c.sync = 20 * time.Second
+	c.sync = 45 * time.Second
 	c.faults = faults{
 		lostTxn: 0.02, watch: 5 * time.Second,
 		fetch: fetchFaults{refused: 0.05, lost: 0.03, vanish: 0.02, slow: 0.05, paused: 0.05},

@@ -28,7 +28,7 @@ func (g *reign) heed(o token.Orphan) error {
 		log.Warn("an earlier leader's request was written late: the token is in doubt")
 	case open && o.Outcome == token.OutcomeToken:
 		now := g.cfg.Clock.Read()
-		next = granted(next, o, now.Wall)
+		next = granted(next, o, g.traits.Source, now.Wall)
 		if err := g.put(next, o.Attempt); err != nil {
 			return err
 		}

@@ -44,6 +44,7 @@ const (
 	reasonNone      = "no token"
 	reasonUnsettled = "unsettled fetch"
 	reasonCondemned = "reported dead"
+	reasonSource    = "the configuration names another upstream"
 	reasonAhead     = "ahead of expiry"
 	reasonOperator  = "operator"
 	reasonRetry     = "retry"
@@ -91,6 +92,8 @@ func (p Policy) Due(rec token.Record, traits token.Traits, wall time.Time, left 
 		return 0, reasonCondemned
 	case !rec.Clean():
 		return 0, reasonUnsettled
+	case rec.Source != traits.Source:
+		return 0, reasonSource
 	}
 	in, why := left-p.ahead(rec, traits), reasonAhead
 	for _, r := range p.Rules {

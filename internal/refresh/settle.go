@@ -28,7 +28,7 @@ func (g *reign) commit(intent token.Intent, f fetched) error {
 		Value: f.grant.Value, IssuedAt: f.wrote.Wall, Life: f.grant.Life,
 	}
 	now := g.cfg.Clock.Wall()
-	committed, err := g.resolve(intent, orphan, func(rec token.Record) token.Record { return granted(rec, orphan, now) })
+	committed, err := g.resolve(intent, orphan, func(rec token.Record) token.Record { return granted(rec, orphan, g.traits.Source, now) })
 	if err != nil || !committed {
 		return err
 	}
@@ -42,11 +42,11 @@ func (g *reign) commit(intent token.Intent, f fetched) error {
 }
 
 // granted is rec after the commit of what an attempt brought.
-func granted(rec token.Record, o token.Orphan, now time.Time) token.Record {
+func granted(rec token.Record, o token.Orphan, source string, now time.Time) token.Record {
 	if rec.Value.IsZero() || rec.Value != o.Value {
 		rec.Version++
 	}
-	rec.Value, rec.IssuedAt, rec.Life = o.Value, o.IssuedAt, o.Life
+	rec.Source, rec.Value, rec.IssuedAt, rec.Life = source, o.Value, o.IssuedAt, o.Life
 	rec.Pending, rec.Doubt, rec.Drained, rec.Condemned = nil, false, false, false
 	rec.Resolved = token.Resolution{Attempt: o.Attempt, Outcome: token.OutcomeToken}
 	rec.RefreshedAt, rec.Failures, rec.HandedOver = now, 0, nil

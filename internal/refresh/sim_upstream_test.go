@@ -24,6 +24,7 @@ type upstream struct {
 	judge    *judge
 	slowest  atomic.Int64 // if set, how long a slow request takes
 	dialling atomic.Int64 // added to the time that dialling takes
+	renamed  atomic.Value // a string that is part of every source
 
 	mu       sync.Mutex
 	down     bool           // cannot be dialled
@@ -37,7 +38,9 @@ type upstream struct {
 type outcomes struct{ lost, refused, unwritten, issued int }
 
 func newUpstream(j *judge) *upstream {
-	return &upstream{judge: j, downFor: map[int]bool{}, lastOK: time.Now(), counts: map[string]*outcomes{}}
+	u := &upstream{judge: j, downFor: map[int]bool{}, lastOK: time.Now(), counts: map[string]*outcomes{}}
+	u.renamed.Store("")
+	return u
 }
 
 // regime sets how the upstream behaves from now on.
@@ -49,6 +52,9 @@ func (u *upstream) regime(down bool, refusing *token.Failure) {
 	}
 	u.down, u.refusing = down, refusing
 }
+
+// source names the application behind a token; rename changes it, as a new configuration does.
+func (u *upstream) source(name string) string { return name + u.renamed.Load().(string) }
 
 // block makes the upstream unreachable from one replica.
 func (u *upstream) block(replica int, blocked bool) {
@@ -75,7 +81,7 @@ func (u *upstream) count(name string, add func(*outcomes)) {
 
 func (u *upstream) traits(name string) token.Traits {
 	t := token.Traits{
-		Kind: "simulated", Overlap: u.judge.overlap, MaxLife: u.judge.life, FetchesPerDay: 2000, Calendar: shanghai,
+		Kind: "simulated", Source: u.source(name), Overlap: u.judge.overlap, MaxLife: u.judge.life, FetchesPerDay: 2000, Calendar: shanghai,
 	}
 	if u.judge.rotates(name) {
 		t.Rotating, t.Ahead = true, max(t.MaxLife/4, token.TimingFor(t.Overlap).LeastAhead())

@@ -17,6 +17,7 @@ type storedRecord struct {
 	// Write is a random id of the write, by which a writer whose answer was lost knows its own.
 	Write       string               `json:"write"`
 	Version     int64                `json:"version"`
+	Source      string               `json:"source,omitempty"`
 	Sealed      []byte               `json:"sealed,omitempty"`
 	IssuedAt    time.Time            `json:"issued_at,omitzero"`
 	LifeMillis  int64                `json:"life_ms,omitempty"`
@@ -79,7 +80,7 @@ func (s *Store) encodeRecord(key, write string, rec token.Record) ([]byte, error
 		return nil, err
 	}
 	out := storedRecord{
-		Schema: schema, Write: write, Version: rec.Version, Sealed: sealed,
+		Schema: schema, Write: write, Version: rec.Version, Source: rec.Source, Sealed: sealed,
 		IssuedAt: rec.IssuedAt.UTC(), LifeMillis: rec.Life.Milliseconds(),
 		Pending: (*storedIntent)(rec.Pending), Doubt: rec.Doubt, Drained: rec.Drained, Condemned: rec.Condemned,
 		RefreshedAt: rec.RefreshedAt.UTC(), Spent: storedSpending(rec.Spent), Failures: rec.Failures, HandedOver: rec.HandedOver,
@@ -107,7 +108,7 @@ func (s *Store) decodeRecord(key string, data []byte) (token.Record, error) {
 		return token.Record{}, fmt.Errorf("%w: %s contradicts itself", errFinal, key)
 	}
 	rec := token.Record{
-		Version: in.Version, Value: value, IssuedAt: in.IssuedAt, Life: time.Duration(in.LifeMillis) * time.Millisecond,
+		Version: in.Version, Source: in.Source, Value: value, IssuedAt: in.IssuedAt, Life: time.Duration(in.LifeMillis) * time.Millisecond,
 		Pending: (*token.Intent)(in.Pending), Doubt: in.Doubt, Drained: in.Drained, Condemned: in.Condemned,
 		RefreshedAt: in.RefreshedAt, Spent: token.Spending(in.Spent), Failures: in.Failures, HandedOver: in.HandedOver,
 	}

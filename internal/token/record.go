@@ -7,6 +7,8 @@ import "time"
 type Record struct {
 	// Version counts the values ever committed; 0 means that there was none.
 	Version int64
+	// Source is the Traits.Source of the upstream that Value came from.
+	Source string
 	// Value is the current value. Zero with a positive Version only after the store lost data (see package refresh).
 	Value Secret
 	// IssuedAt is when the request that brought Value was written: no token is older than its request.

@@ -123,6 +123,9 @@ var ErrNoProbe = errors.New("the upstream cannot be asked whether a token lives"
 type Traits struct {
 	// Kind names it for people: "wechat stable".
 	Kind string
+	// Source tells this upstream and application from every other: "wechat stable wx1234 https://api.weixin.qq.com". Not secret. A
+	// token of another source is replaced, because the configuration under its name has changed.
+	Source string
 	// Rotating: every processed fetch issues a new token, leaves the previous one Overlap longer, and kills the one before that at
 	// once. Otherwise the upstream is idempotent: a repeated fetch harms nothing.
 	Rotating bool

@@ -142,7 +142,8 @@ func (cfg *Config) checkTimes() error {
 
 func (cfg *Config) traits(calendar *time.Location) token.Traits {
 	t := token.Traits{
-		Kind: "wechat " + string(cfg.Mode), Overlap: cfg.Overlap, MaxLife: cfg.MaxLife,
+		Kind: "wechat " + string(cfg.Mode), Source: "wechat " + string(cfg.Mode) + " " + cfg.AppID + " " + cfg.BaseURL,
+		Overlap: cfg.Overlap, MaxLife: cfg.MaxLife,
 		FetchesPerDay: cfg.FetchesPerDay, Calendar: calendar,
 	}
 	if cfg.Mode == Classic {
