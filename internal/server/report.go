@@ -30,7 +30,7 @@ func (s *Server) ReportInvalidToken(
 	if err != nil {
 		return nil, err
 	}
-	if version == t.Read().Record.Version {
+	if version > 0 && version == t.Read().Record.Version {
 		err := s.pursue(waiting, token.Request{Kind: token.RequestReport, Name: t.Name(), Version: version}, t.Changed, newerThan(t, version))
 		if err != nil {
 			return nil, s.explain(err, fmt.Sprintf("the report of version %d of token %q", version, t.Name()))

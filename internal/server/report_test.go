@@ -236,6 +236,17 @@ func TestCallerWhoOutlastsAQuestionHasItAskedAgain(t *testing.T) {
 	})
 }
 
+func TestReportOfAValueWhereThereIsNoTokenAsksNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		_, _, err := w.report(t.Context(), byValue("SECRET"))
+		refused(t, err, codes.Unavailable, server.ReasonNoTokenYet)
+		if asked := w.leader.questions(); len(asked) != 0 {
+			t.Errorf("the leader was asked %v", asked)
+		}
+	})
+}
+
 func TestReportOfACondemnedTokenIsUnavailableWhileNoNewOneComes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := twoVersions(t)

@@ -21,18 +21,22 @@ const (
 	maxHeaderSize = 16 << 10
 	// maxStreams bounds the calls and streams that are open at once on one connection.
 	maxStreams = 1024
+	// workers serve calls with stacks that have grown already; growing them takes a sixth of a GetToken (docs/BENCHMARKS.md). Streams
+	// and waits occupy a worker as long as they last, and while all are occupied gRPC starts a goroutine for each call.
+	workers = 128
 	// handshakeTime is how long a new connection may take until it speaks HTTP/2.
 	handshakeTime = 10 * time.Second
 )
 
-// options are what every call is served with.
-func (s *Server) options() []grpc.ServerOption {
-	return append([]grpc.ServerOption{
+// Options are what every replica serves with.
+func Options() []grpc.ServerOption {
+	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxRequestSize),
 		grpc.MaxSendMsgSize(maxResponseSize),
 		grpc.MaxHeaderListSize(maxHeaderSize),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ConnectionTimeout(handshakeTime),
+		grpc.NumStreamWorkers(workers),
 		grpc.WaitForHandlers(true),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
 			MinTime:             10 * time.Second, // the least that grpc-go's clients can be set to
@@ -47,14 +51,14 @@ func (s *Server) options() []grpc.ServerOption {
 			Time:    time.Minute,
 			Timeout: 20 * time.Second,
 		}),
-	}, s.cfg.Options...)
+	}
 }
 
 // Run serves on the listener, which it closes, until ctx ends. Then it reports NOT_SERVING, ends the waits and streams with
 // UNAVAILABLE, lets the other calls finish within Config.DrainTimeout, and cuts off the rest. It returns nil then; before that, the
 // error for which it could not serve. No goroutine of it outlives it. A Server runs once.
 func (s *Server) Run(ctx context.Context, listener net.Listener) error {
-	g := grpc.NewServer(s.options()...)
+	g := grpc.NewServer(append(Options(), s.cfg.Options...)...)
 	s.Register(g)
 	grpc_health_v1.RegisterHealthServer(g, healthService{Server: s.health, ending: s.ending})
 	if s.cfg.Reflection {

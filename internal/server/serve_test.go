@@ -202,6 +202,29 @@ func TestCallUnderWayIsFinishedBeforeTheServerStops(t *testing.T) {
 	}
 }
 
+func TestCallThatOutlastsTheDrainIsCutOff(t *testing.T) {
+	w := newBlankWorld(t, clock.New(), server.Config{DrainTimeout: 50 * time.Millisecond})
+	arrived, release := make(chan struct{}), make(chan struct{})
+	w.votes.hold = func() { close(arrived); <-release }
+	s := serve(w)
+	got := make(chan error, 1)
+	go func() {
+		_, err := tokenbrokerv1.NewAdminServiceClient(s.conn).GetStatus(context.Background(), &tokenbrokerv1.GetStatusRequest{})
+		got <- err
+	}()
+	<-arrived
+	begin := time.Now()
+	s.stop()
+	err := <-got
+	if took := time.Since(begin); status.Code(err) != codes.Unavailable || took < 50*time.Millisecond {
+		t.Errorf("cut off after %v with %v", took, err)
+	}
+	close(release)
+	if err := <-s.ended; err != nil {
+		t.Errorf("Run returned %v", err)
+	}
+}
+
 func TestServerThatCannotServeSaysWhy(t *testing.T) {
 	w := newWorld(t)
 	listener := bufconn.Listen(1)

@@ -35,7 +35,7 @@ type Config struct {
 	Reflection bool
 	// DrainTimeout is how long Run waits for calls under way before it cuts them off. Default DefaultDrainTimeout.
 	DrainTimeout time.Duration
-	// Options are added to the options that Run serves with: transport credentials and the like.
+	// Options come on top of the function of that name: transport credentials and the like.
 	Options []grpc.ServerOption
 }
 

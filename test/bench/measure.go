@@ -24,16 +24,15 @@ import (
 type load struct{ connections, callers int }
 
 func (l load) String() string {
-	return fmt.Sprintf("%d connections with %d callers each", l.connections, l.callers)
+	return fmt.Sprintf("%d × %d", l.connections, l.callers)
 }
 
 // loads are two ends of what a broker meets: many clients that ask one thing at a time, where a request costs most because gRPC can
 // put nothing together; and a few clients that ask much, where it costs least, and a handler's own share is greatest.
 var loads = []load{{connections: 16, callers: 1}, {connections: 2, callers: 32}}
 
-// order is who takes which turn in a round: the empty server (0), the broker (1), the broker, the empty server. What the machine does
-// meanwhile, if it grows or shrinks steadily, strikes both alike.
-var order = [...]int{0, 1, 1, 0}
+// order is who takes which turn in a round. What the machine does meanwhile, if it grows or shrinks steadily, strikes all alike.
+var order = [...]string{rolePlain, roleEmpty, roleBroker, roleBroker, roleEmpty, rolePlain}
 
 // sample is what one turn showed.
 type sample struct {
@@ -46,55 +45,76 @@ func (s sample) mean(o sample) sample {
 	return sample{cpu: (s.cpu + o.cpu) / 2, allocs: (s.allocs + o.allocs) / 2, rate: (s.rate + o.rate) / 2}
 }
 
-// result compares the servers under one load. Ratios are broker / empty, allocs is broker - empty.
+// result compares the broker with an empty handler under one load.
 type result struct {
-	load                  load
-	cpu, allocs, rate     spread
-	emptyCPU, emptyAllocs spread
+	load     load
+	baseline string // the role of the empty handler
+	cpu      spread // broker / empty
+	rate     spread // broker / empty
+	allocs   spread // broker - empty
+	base     spread // microseconds of the empty handler's server per request
 }
 
 // warmUp is how many requests a server gets before it is measured.
 const warmUp = 10000
 
-// measure runs both servers and has them take turns.
-func measure(ctx context.Context, l load, rounds, requests int) (_ result, err error) {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	var both [2]*process
-	for i, role := range []string{roleEmpty, roleBroker} {
+// measure runs all servers and has them take turns.
+func measure(ctx context.Context, l load, rounds, requests int) ([]result, error) {
+	servers := map[string]*process{}
+	defer func() {
+		for _, p := range servers {
+			_ = p.close() // it has said all it had to say
+		}
+	}()
+	for _, role := range order[:len(order)/2] {
 		p, err := start(ctx, role, l.connections)
 		if err != nil {
-			return result{}, fmt.Errorf("starting the %s server: %w", role, err)
+			return nil, fmt.Errorf("starting the %s server: %w", role, err)
 		}
-		defer p.close()
-		both[i] = p
+		servers[role] = p
 		if _, err := p.turn(ctx, l, warmUp); err != nil {
-			return result{}, err
+			return nil, err
 		}
 	}
-	if err := sameBytes(ctx, both[0], both[1]); err != nil {
-		return result{}, err
+	if err := sameBytes(ctx, servers[roleEmpty], servers[roleBroker]); err != nil {
+		return nil, err
 	}
-
-	var cpu, allocs, rate, emptyCPU, emptyAllocs []float64
+	seen := map[string][]sample{} // by role, one a round
 	for range rounds {
 		var turns [len(order)]sample
-		for i, which := range order {
-			if turns[i], err = both[which].turn(ctx, l, requests); err != nil {
-				return result{}, err
+		for i, role := range order {
+			s, err := servers[role].turn(ctx, l, requests)
+			if err != nil {
+				return nil, err
 			}
+			turns[i] = s
 		}
-		empty, broker := turns[0].mean(turns[3]), turns[1].mean(turns[2])
-		cpu = append(cpu, broker.cpu/empty.cpu)
-		allocs = append(allocs, broker.allocs-empty.allocs)
-		rate = append(rate, broker.rate/empty.rate)
-		emptyCPU = append(emptyCPU, empty.cpu)
-		emptyAllocs = append(emptyAllocs, empty.allocs)
+		for i, role := range order[:len(order)/2] {
+			seen[role] = append(seen[role], turns[i].mean(turns[len(order)-1-i]))
+		}
+	}
+	return []result{
+		compare(l, roleEmpty, seen[roleEmpty], seen[roleBroker]),
+		compare(l, rolePlain, seen[rolePlain], seen[roleBroker]),
+	}, nil
+}
+
+// compare sets the broker's samples beside a baseline's, round by round.
+func compare(l load, baseline string, empty, broker []sample) result {
+	over := func(figure func(e, b sample) float64) spread {
+		figures := make([]float64, len(empty))
+		for i := range empty {
+			figures[i] = figure(empty[i], broker[i])
+		}
+		return spreadOf(figures)
 	}
 	return result{
-		load: l, cpu: spreadOf(cpu), allocs: spreadOf(allocs), rate: spreadOf(rate),
-		emptyCPU: spreadOf(emptyCPU), emptyAllocs: spreadOf(emptyAllocs),
-	}, nil
+		load: l, baseline: baseline,
+		cpu:    over(func(e, b sample) float64 { return b.cpu / e.cpu }),
+		rate:   over(func(e, b sample) float64 { return b.rate / e.rate }),
+		allocs: over(func(e, b sample) float64 { return b.allocs - e.allocs }),
+		base:   over(func(e, _ sample) float64 { return e.cpu }),
+	}
 }
 
 // sameBytes checks that both servers send answers of one size, but for a few bytes that depend on the moment.
@@ -174,7 +194,8 @@ func (p *process) usage() (usage, error) {
 		return usage{}, err
 	}
 	var u usage
-	return u, json.Unmarshal(line, &u)
+	err = json.Unmarshal(line, &u)
+	return u, err
 }
 
 // turn sends that many requests and says what one of them cost.

@@ -26,8 +26,9 @@ import (
 
 // The kinds of server.
 const (
-	roleEmpty  = "empty"
-	roleBroker = "broker"
+	rolePlain  = "plain"  // the empty handler on gRPC's defaults
+	roleEmpty  = "empty"  // the empty handler on the broker's options
+	roleBroker = "broker" // the broker
 )
 
 // tokenName is the token that the client asks for, one of several.
@@ -58,16 +59,14 @@ func serve(ctx context.Context, role string) error {
 		group.Go(func() error { return broker.server.Run(ctx, listener) })
 		group.Go(func() error { return broker.prove(ctx) })
 	case roleEmpty:
-		answer, err := broker.server.GetToken(ctx, &tokenbrokerv1.GetTokenRequest{Name: tokenName})
-		if err != nil {
-			return err
-		}
-		g := grpc.NewServer()
-		tokenbrokerv1.RegisterTokenBrokerServiceServer(g, &empty{answer: answer})
-		group.Go(func() error { return g.Serve(listener) })
-		context.AfterFunc(ctx, g.Stop)
+		err = serveEmpty(ctx, group, listener, broker, server.Options()...)
+	case rolePlain:
+		err = serveEmpty(ctx, group, listener, broker)
 	default:
-		return fmt.Errorf("no server is called %q", role)
+		err = fmt.Errorf("no server is called %q", role)
+	}
+	if err != nil {
+		return err
 	}
 	fmt.Println(listener.Addr())
 	err = tell()
@@ -76,6 +75,19 @@ func serve(ctx context.Context, role string) error {
 		return failed
 	}
 	return err
+}
+
+// serveEmpty has the group serve the broker's answer of this moment for ever.
+func serveEmpty(ctx context.Context, group *errgroup.Group, listener net.Listener, b *broker, options ...grpc.ServerOption) error {
+	answer, err := b.server.GetToken(ctx, &tokenbrokerv1.GetTokenRequest{Name: tokenName})
+	if err != nil {
+		return err
+	}
+	g := grpc.NewServer(options...)
+	tokenbrokerv1.RegisterTokenBrokerServiceServer(g, &empty{answer: answer})
+	group.Go(func() error { return g.Serve(listener) })
+	context.AfterFunc(ctx, g.Stop)
+	return nil
 }
 
 // tell answers each line of standard input with the usage so far.
