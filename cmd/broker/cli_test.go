@@ -323,6 +323,34 @@ func TestWatchFollowsTheTokenAcrossBrokenStreams(t *testing.T) {
 	golden(t, "watch", strings.ReplaceAll(<-shown+"--- standard error\n"+errs.String()+fmt.Sprintf("--- exit code %d\n", code), address, "ADDRESS"))
 }
 
+func TestWatchWritesForProgramsToo(t *testing.T) {
+	b := &fakeBroker{watch: func(s tokenbrokerv1.TokenBrokerService_WatchTokenServer) error {
+		gone := shopToken()
+		gone.AccessToken, gone.State, gone.Ttl = "", tokenbrokerv1.TokenState_TOKEN_STATE_EXPIRED, nil
+		for _, tok := range []*tokenbrokerv1.Token{shopToken(), gone} {
+			if err := s.Send(&tokenbrokerv1.WatchTokenResponse{Token: tok}); err != nil {
+				return err
+			}
+		}
+		return status.Error(codes.NotFound, "the token was taken out of the configuration")
+	}}
+	address := b.start(t)
+	for _, output := range []string{asJSON, asValue} {
+		golden(t, "watch-"+output, command(t.Context(), address, "", "watch", "shop", "-o", output))
+	}
+}
+
+func TestTimeoutComesFromTheEnvironmentToo(t *testing.T) {
+	for variable, want := range map[string]string{"200ms": "no broker answers", "soon": "TOKENBROKER_TIMEOUT is not a duration"} {
+		var out, errs bytes.Buffer
+		run(t.Context(), []string{"list"}, console{in: strings.NewReader(""), out: &out, err: &errs, now: time.Now,
+			env: fakeEnvironment(map[string]string{timeoutVariable: variable, serverVariable: closedPort(t)})})
+		if !strings.Contains(errs.String(), want) {
+			t.Errorf("%s: got %s", variable, errs.String())
+		}
+	}
+}
+
 func TestWatchEndsWhenTheTokenIsUnknown(t *testing.T) {
 	b := &fakeBroker{watch: func(tokenbrokerv1.TokenBrokerService_WatchTokenServer) error {
 		return status.Error(codes.NotFound, "there is no token of that name")

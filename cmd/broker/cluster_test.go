@@ -133,15 +133,22 @@ type broker struct {
 
 var listening = regexp.MustCompile(`grpc=(\S+) http=(\S+)`)
 
-// serve starts a replica with the given tokens, as YAML, and returns when it serves.
+// serve starts a replica with the given tokens, as YAML, and returns when it hands out token a.
 func (s *site) serve(t *testing.T, id, tokens string) *broker {
+	t.Helper()
+	b := s.start(t, id, tokens)
+	ask(t, b.grpc, "a")
+	return b
+}
+
+// start is serve without waiting for a token.
+func (s *site) start(t *testing.T, id, tokens string) *broker {
 	t.Helper()
 	b := &broker{file: filepath.Join(s.dir, id+".yaml")}
 	b.configure(t, s, id, tokens)
 	b.program = launch(t, nil, "serve", "-c", b.file)
 	found := listening.FindStringSubmatch(b.err.await(t, "msg=starting"))
 	b.grpc, b.http = found[1], "http://"+found[2]
-	ask(t, b.grpc, "a")
 	return b
 }
 
@@ -227,6 +234,17 @@ func TestLeaderThatIsToldToStopHandsOverWithoutAFetch(t *testing.T) {
 	}
 }
 
+func TestLeaderThatCannotReachTheUpstreamHandsOver(t *testing.T) {
+	s := newSite(t)
+	first := s.start(t, "one", strings.Replace(tokenA, "WECHAT", "http://"+closedPort(t), 1))
+	first.err.await(t, "msg=leading")
+	second := s.start(t, "two", tokenA)
+	second.err.await(t, "msg=leading")
+	if a, b := ask(t, first.grpc, "a"), ask(t, second.grpc, "a"); a.GetAccessToken() != b.GetAccessToken() {
+		t.Error("the replicas hand out different tokens")
+	}
+}
+
 func TestHangupAppliesTheTokensOfANewConfiguration(t *testing.T) {
 	s := newSite(t)
 	b := s.serve(t, "one", tokenA)
@@ -243,7 +261,7 @@ func TestHangupAppliesTheTokensOfANewConfiguration(t *testing.T) {
 	reload(tokenA+tokenB, `added=[b] changed=[] removed=[]`)
 	ask(t, b.grpc, "b")
 
-	reload(strings.Replace(tokenA, "name: a,", "name: a, daily_budget: 77,", 1)+tokenB, `added=[] changed=[a] removed=[]`)
+	reload(strings.Replace(tokenA, "name: a,", "name: a, daily_budget: 77, refresh: [{every: 9h}],", 1)+tokenB, `added=[] changed=[a] removed=[]`)
 	if got := command(t.Context(), b.grpc, "", "status"); !strings.Contains(got, "of 77") {
 		t.Errorf("the new budget is not in force:\n%s", got)
 	}
@@ -254,7 +272,7 @@ func TestHangupAppliesTheTokensOfANewConfiguration(t *testing.T) {
 	reload(tokenA+"- {name: B}\n", "reloading failed; the tokens stay as they are")
 	ask(t, b.grpc, "b")
 
-	reload(tokenA, `added=[] changed=[a] removed=[b]`)
+	reload(strings.Replace(tokenA, "name: a,", "name: a, daily_budget: 77, refresh: [{every: 8h}],", 1), `added=[] changed=[a] removed=[b]`)
 	if got := command(t.Context(), b.grpc, "", "get", "b"); !strings.Contains(got, "exit code 2") {
 		t.Errorf("the token is still there:\n%s", got)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"maps"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -75,14 +76,14 @@ func (s *section) embedded(id string) *embeddedConfig {
 	c.DataDir = s.get("data_dir").required("name a folder that only this replica uses")
 	c.Name = s.get("name").str(id)
 	client := s.get("listen_client")
-	c.ListenClient = client.baseURL("http://127.0.0.1:2379", false)
+	c.ListenClient = client.listenURL("http://127.0.0.1:2379")
 	if strings.HasPrefix(c.ListenClient, "https:") {
 		client.fail("the embedded etcd serves clients by http only", "write http:// and a loopback address")
 	} else if !loopbackURL(c.ListenClient) {
 		client.warn("whoever reaches this address can read and write every token", "use a loopback address")
 	}
 	peer := s.get("listen_peer")
-	c.ListenPeer = peer.baseURL("http://127.0.0.1:2380", false)
+	c.ListenPeer = peer.listenURL("http://127.0.0.1:2380")
 	c.AdvertisePeer = s.get("advertise_peer").baseURL(c.ListenPeer, false)
 	peerTLS := s.section("peer_tls")
 	c.PeerTLS = peerTLS.tls()
@@ -100,6 +101,20 @@ func (s *section) embedded(id string) *embeddedConfig {
 	c.Existing = s.get("initial_cluster_state").oneOf("new", "new", "existing") == "existing"
 	s.end()
 	return c
+}
+
+// listenURL is baseURL for what etcd itself listens on.
+func (v value) listenURL(otherwise string) string {
+	text := v.baseURL(otherwise, false)
+	u, err := url.Parse(text)
+	if err != nil {
+		return otherwise
+	}
+	if _, err := netip.ParseAddr(u.Hostname()); err != nil && u.Hostname() != "localhost" {
+		v.fail("etcd listens on an address, not on a name", "write an IP address or localhost, and the name into advertise_peer")
+		return otherwise
+	}
+	return text
 }
 
 // members reads the members of the embedded cluster: name to peer URL, or on one line "name=url,name=url".

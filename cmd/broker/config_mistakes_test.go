@@ -35,14 +35,14 @@ var configMistakes = []struct {
 		"broker.yaml:3:14: this is not text: a control character, or bytes that are not UTF-8; save the file as UTF-8 text",
 	}},
 	{name: "a list at the top", text: "- 1\n", want: []string{
-		"broker.yaml:1:1: a group of fields is expected here; see the reference for what belongs into it",
+		"broker.yaml:1:1: a group of fields is expected here; broker config example shows what belongs into it",
 	}},
 	{name: "duplicate fields", text: minimal + "log:\n  level: info\n  format: json\n  level: warn\nlog: {}\n", want: []string{
 		`broker.yaml:6:3: the field "level" stands on line 4 already; keep one of them`,
 		`broker.yaml:7:1: the field "log" stands on line 3 already; keep one of them`,
 	}},
 	{name: "a key that is no word", text: minimal + "? [a]\n: b\n", want: []string{
-		"broker.yaml:3:3: a field's name must be a word; see the reference for the fields that there are",
+		"broker.yaml:3:3: a field's name must be a word; broker config example shows what there is",
 	}},
 	{name: "unknown fields", text: minimal + "grcp: {listen: x}\ngrpc: {listn: ':1', 5ecre7: 1}\n", want: []string{
 		`broker.yaml:3:1: unknown field "grcp"; known here are election, etcd, grpc, http, log, replica and tokens`,
@@ -50,7 +50,7 @@ var configMistakes = []struct {
 		"broker.yaml:4:21: grpc: unknown field; known here are listen, max_connection_age and reflection",
 	}},
 	{name: "wrong kinds", text: minimal + "grpc: 7\nlog: {level: [info]}\nhttp: {listen: {port: 1}}\n", want: []string{
-		"broker.yaml:3:7: grpc: a group of fields is expected here; see the reference for what belongs into it",
+		"broker.yaml:3:7: grpc: a group of fields is expected here; broker config example shows what belongs into it",
 		"broker.yaml:4:14: log.level: a single value is expected here; write one value, without a list or fields under it",
 		"broker.yaml:5:16: http.listen: a single value is expected here; write one value, without a list or fields under it",
 	}},
@@ -83,7 +83,7 @@ var configMistakes = []struct {
 		"TOKENBROKER_SERVER": "a:1"}, want: []string{
 		`environment TOKENBROKER_LOG_LEVEL: log.level: "loud" is not possible here; write debug, info, warn or error`,
 	}, warnings: []string{
-		"environment TOKENBROKER_LOG_LEVL: no setting has this name; take it away, or see the reference for the right one",
+		"environment TOKENBROKER_LOG_LEVL: no setting has this name; take it away, or see broker config example for the right one",
 	}},
 	{name: "wrong flag", text: minimal, flags: map[string]string{"log.level": "loud"}, env: map[string]string{"TOKENBROKER_LOG_LEVEL": "quiet"}, want: []string{
 		`flag --log-level: log.level: "loud" is not possible here; write debug, info, warn or error`,
@@ -162,6 +162,12 @@ etcd:
 		"broker.yaml:9:22: etcd.embedded.initial_cluster: the URL of this member differs from advertise_peer; write the same in both",
 	}, warnings: []string{
 		"broker.yaml:6:20: etcd.embedded.listen_client: whoever reaches this address can read and write every token; use a loopback address",
+	}},
+
+	{name: "embedded etcd on a name", text: `tokens: [{name: shop, wechat: {appid: wx1, secret: {env: SHOP}}}]
+etcd: {embedded: {data_dir: x, name: a, listen_peer: "http://broker-1:2380", initial_cluster: {a: "http://127.0.0.1:2380"}}}
+`, want: []string{
+		"broker.yaml:2:54: etcd.embedded.listen_peer: etcd listens on an address, not on a name; write an IP address or localhost, and the name into advertise_peer",
 	}},
 
 	{name: "no tokens", text: "etcd: {endpoints: ['http://127.0.0.1:2379']}\ntokens: []\n", want: []string{
@@ -322,7 +328,7 @@ tokens:
 		`broker.yaml:16:9: tokens[0].refresh[9]: this element says nothing; write every: 9h, or cron: "0 30 2 * * *"`,
 		`broker.yaml:17:8: tokens[0].refresh[10]: this element says nothing; write every: 9h, or cron: "0 30 2 * * *"`,
 		`broker.yaml:18:9: tokens[0].refresh[11]: neither every nor cron is given; write every: 9h, or cron: "0 30 2 * * *"`,
-		"broker.yaml:19:9: tokens[0].refresh[12]: a group of fields is expected here; see the reference for what belongs into it",
+		"broker.yaml:19:9: tokens[0].refresh[12]: a group of fields is expected here; broker config example shows what belongs into it",
 	}, warnings: []string{
 		"broker.yaml:20:16: tokens[0].refresh[13].every: 96 fetches a day are more than the daily budget less its reserve, 90; write a longer interval",
 	}},

@@ -208,3 +208,69 @@ func TestEveryFlagNamesASettingThatExists(t *testing.T) {
 		}
 	}
 }
+
+// known lists the fields that may stand in a section of the given configuration, as the error of a wrong field tells.
+func known(t *testing.T, text string) []string {
+	t.Helper()
+	_, _, err := loadText(text, nil, nil)
+	for _, line := range lines(err) {
+		if _, list, ok := strings.Cut(line, `unknown field "zzz"; known here are `); ok {
+			return strings.Split(strings.ReplaceAll(list, " and ", ", "), ", ")
+		}
+	}
+	t.Fatalf("no list of known fields in %v", lines(err))
+	return nil
+}
+
+func TestExampleShowsEverySettingAndIsRight(t *testing.T) {
+	cfg, warnings, err := loadConfig(sources{File: "example.yaml", Data: []byte(exampleConfig), Env: fakeEnvironment(nil), Dry: true})
+	if err != nil || len(warnings) > 0 {
+		t.Fatalf("%v\nwarnings %v", err, warnings)
+	}
+	if len(cfg.Tokens) != 2 {
+		t.Errorf("%d tokens", len(cfg.Tokens))
+	}
+	// The alternative: the embedded etcd, with what is commented out.
+	before, rest, _ := strings.Cut(exampleConfig, "  endpoints:")
+	_, alternative, _ := strings.Cut(rest, "  #embedded:")
+	alternative, after, _ := strings.Cut(alternative, "\nelection:")
+	alternative, _, _ = strings.Cut(alternative, "  #  # For https between")
+	text := before + "  embedded:" + strings.ReplaceAll(alternative, "\n  #  ", "\n    ") + "\nelection:" + after
+	cfg, warnings, err = loadConfig(sources{File: "example.yaml", Data: []byte(text), Env: fakeEnvironment(nil), Dry: true})
+	if err != nil || len(warnings) > 0 {
+		t.Fatalf("%v\nwarnings %v\n%s", err, warnings, text)
+	}
+	if cfg.Etcd.Embedded == nil || cfg.Etcd.Embedded.Name != "broker-1" {
+		t.Errorf("embedded: %v", cfg.Etcd.Embedded)
+	}
+	for _, section := range []string{
+		"zzz: 1", "replica: {zzz: 1}", "grpc: {zzz: 1}", "http: {zzz: 1}", "log: {zzz: 1}", "election: {zzz: 1}",
+		"etcd: {zzz: 1}", "etcd: {tls: {zzz: 1}}", "etcd: {embedded: {zzz: 1}}", "etcd: {embedded: {peer_tls: {zzz: 1}}}", "etcd: {password: {zzz: 1}}",
+		"tokens: [{zzz: 1}]", "tokens: [{wechat: {zzz: 1}}]", "tokens: [{wechat: {}, refresh: [{zzz: 1}]}]",
+	} {
+		for _, field := range known(t, section) {
+			if !strings.Contains(exampleConfig, field+":") {
+				t.Errorf("%s: the example does not show %s", section, field)
+			}
+		}
+	}
+}
+
+func TestExampleStatesTheDefaults(t *testing.T) {
+	cfg, _, err := loadText("etcd: {endpoints: ['http://127.0.0.1:2379']}\ntokens:\n"+
+		"  - {name: a, wechat: {appid: wx1, secret: {env: SHOP}}}\n  - {name: b, wechat: {mode: classic, appid: wx1, secret: {env: SHOP}}}\n", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"listen: " + cfg.GRPC.Listen, "listen: " + cfg.HTTP.Listen, "max_connection_age: " + short(cfg.GRPC.MaxConnectionAge),
+		"session_ttl: " + short(cfg.Election.SessionTTL), "namespace: " + cfg.Etcd.Namespace,
+		"Default: " + short(cfg.Tokens[0].Policy.Ahead) + " for stable, " + short(cfg.Tokens[1].Policy.Ahead) + " for classic, where it is at least " +
+			short(cfg.Tokens[1].Timing.LeastAhead()),
+		"daily_budget: " + itoa(int(cfg.Tokens[0].Policy.DailyBudget)), "reserve: " + itoa(int(cfg.Tokens[0].Policy.Reserve)),
+	} {
+		if !strings.Contains(exampleConfig, want) {
+			t.Errorf("the example does not say %q", want)
+		}
+	}
+}

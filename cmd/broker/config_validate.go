@@ -13,7 +13,7 @@ import (
 
 func configCommand(c console) *cobra.Command {
 	cmd := &cobra.Command{Use: "config", Short: "Work with configuration files", Args: cobra.NoArgs}
-	cmd.AddCommand(validateCommand(c))
+	cmd.AddCommand(validateCommand(c), exampleCommand(c))
 	return cmd
 }
 

@@ -81,7 +81,7 @@ func (v value) section() *section {
 	case !v.given:
 	case v.node == nil || v.node.Kind != yaml.MappingNode:
 		s.broken = true
-		v.fail("a group of fields is expected here", "see the reference for what belongs into it")
+		v.fail("a group of fields is expected here", "broker config example shows what belongs into it")
 	default:
 		for i := 0; i < len(v.node.Content); i += 2 {
 			key, val := v.node.Content[i], v.node.Content[i+1]
@@ -180,7 +180,7 @@ func (d *decoder) unknownVariables(others ...string) {
 			continue
 		}
 		d.warnings = append(d.warnings, problem{position: position{Source: "environment " + name},
-			What: "no setting has this name", Remedy: "take it away, or see the reference for the right one"})
+			What: "no setting has this name", Remedy: "take it away, or see broker config example for the right one"})
 	}
 }
 

@@ -118,7 +118,7 @@ func (t *tidier) keep(n *yaml.Node) bool {
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			key, value := n.Content[i], n.Content[i+1]
 			if key.Kind != yaml.ScalarNode {
-				complain(key, "a field's name must be a word", "see the reference for the fields that there are")
+				complain(key, "a field's name must be a word", "broker config example shows what there is")
 				continue
 			}
 			if before := first[key.Value]; before != nil {
