@@ -99,6 +99,9 @@ func New(cfg Config) (*Refresher, error) {
 // Policy returns the policy with its defaults filled in.
 func (r *Refresher) Policy() Policy { return r.policy }
 
+// Traits returns the upstream's traits.
+func (r *Refresher) Traits() token.Traits { return r.traits }
+
 // ErrHandOver is returned by Run when another replica should lead, because this one repeatedly cannot reach the upstream.
 var ErrHandOver = errors.New("another replica should lead: the upstream cannot be reached from here")
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 	_ "time/tzdata" // Asia/Shanghai on images without a zone database
 
@@ -66,6 +67,9 @@ type Client struct {
 
 var _ token.Upstream = (*Client)(nil)
 
+// shanghai is WeChat's time zone. It is loaded once, so that the Traits of like Configs are equal.
+var shanghai = sync.OnceValues(func() (*time.Location, error) { return time.LoadLocation("Asia/Shanghai") })
+
 // New returns a Client. Errors name what is wrong with the configuration and never quote a secret.
 func New(cfg Config) (*Client, error) {
 	if cfg.Mode == "" {
@@ -95,7 +99,7 @@ func New(cfg Config) (*Client, error) {
 	if err := errors.Join(cfg.checkAccount(), cfg.checkTimes()); err != nil {
 		return nil, err
 	}
-	shanghai, err := time.LoadLocation("Asia/Shanghai")
+	zone, err := shanghai()
 	if err != nil {
 		return nil, fmt.Errorf("loading WeChat's time zone: %w", err)
 	}
@@ -103,7 +107,7 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{cfg: cfg, base: strings.TrimRight(cfg.BaseURL, "/"), http: client, traits: cfg.traits(shanghai)}, nil
+	return &Client{cfg: cfg, base: strings.TrimRight(cfg.BaseURL, "/"), http: client, traits: cfg.traits(zone)}, nil
 }
 
 func (cfg *Config) checkAccount() error {
