@@ -13,7 +13,8 @@ import (
 	"github.com/tokenbroker/tokenbroker/internal/view"
 )
 
-// catalog is the set of tokens that is configured now, with the refresher of each. It is safe for concurrent use.
+// catalog is the set of tokens that is configured now, with the refresher of each. The leader's crew takes its work from it, and the
+// server asks it when tokens are fetched next. It is safe for concurrent use.
 type catalog struct {
 	view  *view.View
 	clock *clock.Clock
@@ -27,7 +28,8 @@ type catalog struct {
 
 // item is one token.
 type item struct {
-	config    tokenConfig
+	config tokenConfig
+	// refresher is the same for as long as nothing about the token changes; the crew replaces the worker when it is not.
 	refresher *refresh.Refresher
 }
 
@@ -88,6 +90,7 @@ func (c *catalog) configure(tokens []tokenConfig) (changes, error) {
 	return diff, nil
 }
 
+// refresher makes the refresher of a token. It starts nothing.
 func (c *catalog) refresher(t tokenConfig) (*refresh.Refresher, error) {
 	client, err := wechat.New(t.WeChat)
 	if err != nil {
@@ -98,7 +101,8 @@ func (c *catalog) refresher(t tokenConfig) (*refresh.Refresher, error) {
 	return refresh.New(cfg)
 }
 
-// lives is what the view knows of a token, in whatever configuration.
+// lives is what the view knows of a token. It looks the token up each time, because a reload may replace it in the view while its
+// refresher stays.
 type lives struct {
 	view *view.View
 	name string
@@ -150,7 +154,8 @@ func (c *catalog) refreshers() (map[string]*refresh.Refresher, <-chan struct{}) 
 	return all, c.changed
 }
 
-// Plan implements server.Planner, from what every replica knows; back-off and quiet waits are the leader's own.
+// Plan implements server.Planner. Every replica computes the same from its record, so that all can tell without asking the leader;
+// back-off and quiet waits are known to the leader alone and left out.
 func (c *catalog) Plan(name string) (server.Plan, bool) {
 	c.mu.Lock()
 	it, ok := c.items[name]

@@ -26,7 +26,8 @@ func shown(c leader.Candidate) server.Candidate {
 	return server.Candidate{ID: c.ID, Address: c.Address, Key: c.Key, Term: c.Revision, Since: c.Since}
 }
 
-// peers counts the other replicas that could lead.
+// peers counts the other replicas that could lead. With none, giving up the lead because the upstream cannot be reached would only
+// cost time.
 func (c cluster) peers(id string) int {
 	n := 0
 	for _, candidate := range c.Observer.Election().Candidates {

@@ -258,6 +258,9 @@ func TestHangupAppliesTheTokensOfANewConfiguration(t *testing.T) {
 		b.err.await(t, done)
 	}
 
+	if got := command(t.Context(), b.grpc, "", "status"); !strings.Contains(got, ": ahead of expiry") {
+		t.Errorf("nothing is planned:\n%s", got)
+	}
 	reload(tokenA+tokenB, `added=[b] changed=[] removed=[]`)
 	ask(t, b.grpc, "b")
 
@@ -334,6 +337,23 @@ func TestReplicaWithoutEtcdIsAliveButNotReady(t *testing.T) {
 	p.err.await(t, "an etcd does not answer")
 	if code := p.exit(t); code != 0 {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestReplicaServesAndEndsWhileEtcdIsAway(t *testing.T) {
+	s := newSite(t)
+	b := s.serve(t, "one", tokenA+tokenB)
+	before := ask(t, b.grpc, "a")
+	s.etcd.Stop()
+	if after := ask(t, b.grpc, "a"); after.GetVersion() != before.GetVersion() {
+		t.Errorf("version %d became %d", before.GetVersion(), after.GetVersion())
+	}
+	began := time.Now()
+	if code := b.exit(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %v to end", took)
 	}
 }
 

@@ -13,7 +13,8 @@ import (
 // defaultNamespace is the prefix of every key.
 const defaultNamespace = "/tokenbroker/"
 
-// etcd reads where the cluster keeps its state. id is the replica's.
+// etcd reads where the cluster keeps its state. id is the replica's. Neither way is the default: three replicas that each quietly
+// started an etcd of their own would be three leaders, and on a rotating upstream end each other's tokens.
 func (s *section) etcd(id string) etcdConfig {
 	var c etcdConfig
 	endpoints := s.get("endpoints")
@@ -71,6 +72,8 @@ func (s *section) access(c *etcdConfig, endpoints value) {
 	}
 }
 
+// embedded reads how the etcd server inside the process runs. It serves clients by http only, and so wants a loopback address: this
+// replica is its only client, besides etcdctl.
 func (s *section) embedded(id string) *embeddedConfig {
 	c := &embeddedConfig{}
 	c.DataDir = s.get("data_dir").required("name a folder that only this replica uses")
@@ -147,6 +150,7 @@ func (s *section) members(c *embeddedConfig) {
 	}
 }
 
+// sameURL compares what etcd compares: it refuses to start if a member's entry in the cluster is not what it advertises.
 func sameURL(a, b string) bool {
 	x, errX := url.Parse(a)
 	y, errY := url.Parse(b)

@@ -44,7 +44,7 @@ func newConfigSource(c console, cmd *cobra.Command) *configSource {
 	return &configSource{console: c, cmd: cmd}
 }
 
-// name is the file to read: as the command line says, or else the environment.
+// name is the file to read, "-" being standard input: as the command line says, or else the environment.
 func (s *configSource) name() string {
 	if s.file != "" {
 		return s.file
@@ -55,7 +55,7 @@ func (s *configSource) name() string {
 	return defaultConfig
 }
 
-// load reads the file anew. The error is of type problems, unless the file itself cannot be read.
+// load reads the file anew, together with the flags and the environment. dry leaves secrets and certificates unread. The error is of type problems, unless the file itself cannot be read.
 func (s *configSource) load(dry bool) (*config, problems, error) {
 	src := sources{File: s.name(), Env: s.env, Dry: dry, Flags: map[string]string{}}
 	var err error

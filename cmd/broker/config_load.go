@@ -47,7 +47,11 @@ func loadConfig(src sources) (cfg *config, warnings problems, err error) {
 	return cfg, d.warnings.sorted(), nil
 }
 
+// replicaID is what host names consist of, and what is harmless in logs, metric labels and JSON.
 var replicaID = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$`)
+
+// The readers below have one section each. A reader asks for every field that the section may have, also when the section is not
+// there (then it gets defaults and overrides), and calls end, which reports the fields that it did not ask for.
 
 func (s *section) replica() replicaConfig {
 	id := s.get("id")

@@ -23,7 +23,7 @@ func (p position) String() string {
 	return fmt.Sprintf("%s:%d:%d", p.Source, p.Line, p.Column)
 }
 
-// problem is one thing wrong with the configuration, in words for the operator. It contains neither the value of a secret nor any
+// problem is one thing wrong with the configuration, in words for the operator: where, what, and the way out. It contains neither the value of a secret nor any
 // neighbouring text of the file.
 type problem struct {
 	position

@@ -10,7 +10,8 @@ import (
 	"github.com/tokenbroker/tokenbroker/internal/refresh"
 )
 
-// policy reads when to fetch, and checks it against what the upstream does.
+// policy reads when to fetch, and checks it against what the upstream does. The relations are those of refresh.Policy.Complete, which
+// has the last word; they are checked here too for the sake of messages that name the line.
 func (s *section) policy(t tokenConfig) refresh.Policy {
 	var p refresh.Policy
 	traits, timing := t.Traits, t.Timing

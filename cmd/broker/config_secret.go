@@ -46,6 +46,7 @@ func (s *section) secret(key, kind string, optional bool) (token.Secret, string)
 	return token.Secret{}, ""
 }
 
+// secretFile reads a file that holds a secret. Editors end files with a line break, so those at the end do not count.
 func (v value) secretFile(path string) token.Secret {
 	if v.dry {
 		return token.Secret{}
@@ -61,6 +62,7 @@ func (v value) secretFile(path string) token.Secret {
 	return v.secretText(strings.TrimRight(string(data), "\r\n"), "the file named here")
 }
 
+// secretVariable reads an environment variable that holds a secret, and notes its name as one that is used.
 func (v value) secretVariable(name string) token.Secret {
 	v.variables[name] = true
 	if v.dry {
@@ -74,6 +76,8 @@ func (v value) secretVariable(name string) token.Secret {
 	return v.secretText(strings.TrimRight(text, "\r\n"), "the environment variable named here")
 }
 
+// secretText checks what was found. A secret with a space or a line break in it is a mistake that the upstream would report, if at
+// all, as a wrong secret, and lock the account for.
 func (v value) secretText(text, where string) token.Secret {
 	switch {
 	case text == "":
@@ -155,6 +159,7 @@ func (s *section) tls() tlsFiles {
 	return files
 }
 
+// pairTrouble says why a certificate and its key cannot be used, without the names of the files.
 func pairTrouble(err error) string {
 	if path := (*fs.PathError)(nil); errors.As(err, &path) {
 		return "one of the files " + fileTrouble(err)
@@ -164,6 +169,7 @@ func pairTrouble(err error) string {
 
 const maxCertificates = 1 << 20
 
+// authorities reads the certificates to trust. Its error continues a sentence that names the file.
 func (f tlsFiles) authorities() (*x509.CertPool, error) {
 	pem, _, err := readSmall(f.CA, maxCertificates)
 	if err != nil {

@@ -60,6 +60,7 @@ func account(c wechat.Config) string {
 	return fmt.Sprintf("%s %s %s", c.Mode, c.AppID, strings.ToLower(cmp.Or(c.BaseURL, wechat.DefaultBaseURL)))
 }
 
+// token reads one element of the list.
 func (s *section) token() tokenConfig {
 	name := s.get("name")
 	t := tokenConfig{Name: name.required("give a name, by which callers ask for the token")}
@@ -73,14 +74,17 @@ func (s *section) token() tokenConfig {
 		s.fail("the token's upstream is missing", "add wechat: with appid and secret")
 	} else if !upstream.broken {
 		upstream.wechat(&t)
-		t.Policy = s.policy(t)
+		if t.Traits.MaxLife > 0 {
+			t.Policy = s.policy(t)
+		}
 	}
 	s.ignore("ahead", "daily_budget", "reserve", "refresh", "verify_reports") // where they could not be judged
 	s.end()
 	return t
 }
 
-// wechat reads an account.
+// wechat reads an account into t, with the traits and the timing that follow from it. The traits are zero if they cannot be known;
+// why was reported then.
 func (s *section) wechat(t *tokenConfig) {
 	c := wechat.Config{Mode: wechat.Mode(s.get("mode").oneOf(string(wechat.Stable), string(wechat.Stable), string(wechat.Classic)))}
 	appid := s.get("appid")
@@ -104,15 +108,17 @@ func (s *section) wechat(t *tokenConfig) {
 	s.end()
 	t.WeChat = c
 
-	// What the protocol needs to know hangs on these alone, so it is known even if the rest is wrong.
-	client, err := wechat.New(wechat.Config{Mode: c.Mode, MaxLife: c.MaxLife, Overlap: c.Overlap, AppID: "-", Secret: token.NewSecret("-")})
+	// The schedule is judged even if the account is wrong, and is the same with any secret.
+	whole := c
+	whole.Secret = token.NewSecret("-")
+	times := wechat.Config{Mode: c.Mode, MaxLife: c.MaxLife, Overlap: c.Overlap, AppID: "-", Secret: whole.Secret}
+	client, err := wechat.New(times)
 	if err != nil {
 		overlap.fail(err.Error(), "shorten the overlap, or leave it out")
-		client, err = wechat.New(wechat.Config{Mode: c.Mode, AppID: "-", Secret: token.NewSecret("-")})
-	}
-	if err != nil {
-		s.fail(err.Error(), "")
 		return
+	}
+	if exact, err := wechat.New(whole); err == nil {
+		client = exact
 	}
 	t.Traits, t.Timing = client.Traits(), token.TimingFor(client.Traits().Overlap)
 }

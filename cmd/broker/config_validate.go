@@ -76,6 +76,7 @@ type validation struct {
 	Summary  *summary `json:"summary,omitempty"`
 }
 
+// json writes everything that was found for programs.
 func (v validation) json(w io.Writer) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
@@ -83,6 +84,7 @@ func (v validation) json(w io.Writer) error {
 	return e.Encode(v)
 }
 
+// table writes it for people: one line a problem, as compilers do, so that editors find the place.
 func (v validation) table(w io.Writer) error {
 	for _, p := range v.Problems {
 		fmt.Fprintln(w, p)
@@ -145,6 +147,7 @@ func summarize(cfg *config) summary {
 	return s
 }
 
+// summary tells everything about a token but its secret.
 func (t tokenConfig) summary() tokenSummary {
 	s := tokenSummary{
 		Name: t.Name, Upstream: t.Traits.Kind, AppID: t.WeChat.AppID, BaseURL: t.WeChat.BaseURL, Secret: t.SecretFrom,

@@ -12,7 +12,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// console is what a subcommand shares with the world around it.
+// console is what a subcommand shares with the world around it. Commands use nothing of the process besides, so that tests can run
+// them.
 type console struct {
 	in       io.Reader
 	out, err io.Writer
@@ -43,6 +44,7 @@ func run(ctx context.Context, args []string, c console) int {
 	return done.code
 }
 
+// rootCommand puts the command line together. Completion scripts are cobra's own.
 func rootCommand(c console) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "broker",

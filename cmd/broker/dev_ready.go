@@ -17,7 +17,7 @@ import (
 // demoTokens are the names of the demonstration's tokens.
 var demoTokens = []string{"demo-stable", "demo-classic"}
 
-// await blocks until every replica hands out every token.
+// await blocks until every replica hands out every token. It asks as any caller would: what it prints afterwards works.
 func (s *scene) await(ctx context.Context) error {
 	for _, m := range s.members {
 		conn, err := dial([]string{m.grpc.Addr().String()}, callerConfig)

@@ -127,6 +127,7 @@ func (c *client) call(ctx context.Context, serviceConfig string, do func(context
 	return nil
 }
 
+// callError is err with what is needed to explain it: who was asked, and who answered if anyone did.
 func (c *client) callError(err error, from *peer.Peer) error {
 	e := &callError{servers: c.servers, status: status.Convert(err)}
 	if from.Addr != nil {

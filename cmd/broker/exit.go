@@ -15,7 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Exit codes. Commands whose answer is a state (status, healthcheck) document their own.
+// Exit codes. Scripts rely on them: they do not change their meaning. 64 is EX_USAGE, so that 1 and 2 stay free for states. Commands whose answer is a state (status, healthcheck) document their own.
 const (
 	exitOK          = 0
 	exitFailed      = 1

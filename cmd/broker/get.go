@@ -12,6 +12,7 @@ import (
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
 
+// getCommand gives a token to a person or a script. What a person sees cannot be used from over the shoulder.
 func getCommand(c console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get NAME",

@@ -12,6 +12,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 )
 
+// healthcheckCommand is for container runtimes, whose images have no other program to ask with. They know the exit codes 0 and 1 only.
 func healthcheckCommand(c console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "healthcheck",
@@ -45,6 +46,7 @@ Exit codes:
 	return cmd
 }
 
+// askGRPC returns SERVING, or why not.
 func (c *client) askGRPC(ctx context.Context, service string) (string, error) {
 	var resp *healthpb.HealthCheckResponse
 	err := c.call(ctx, `{}`, func(ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) (err error) {
@@ -60,6 +62,7 @@ func (c *client) askGRPC(ctx context.Context, service string) (string, error) {
 	return resp.GetStatus().String(), nil
 }
 
+// askHTTP returns the status if it is 200, or else an error with the body, which says what is missing.
 func (c *client) askHTTP(ctx context.Context, url string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()

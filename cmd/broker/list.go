@@ -10,6 +10,7 @@ import (
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
 
+// listCommand shows what one replica can promise, for each token.
 func listCommand(c console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",

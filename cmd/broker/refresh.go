@@ -13,6 +13,7 @@ import (
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
 
+// refreshCommand is the operator's: callers that find a token dead use report-invalid, which is bounded and asks WeChat first.
 func refreshCommand(c console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "refresh NAME",

@@ -8,7 +8,8 @@ import (
 	"reflect"
 )
 
-// reloader applies the tokens of a changed configuration to a running replica.
+// reloader applies the tokens of a changed configuration to a running replica. Everything else needs a restart, which costs nobody a
+// call when there are several replicas.
 type reloader struct {
 	// load reads the configuration anew.
 	load func(dry bool) (*config, problems, error)

@@ -14,6 +14,7 @@ import (
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
 
+// reportCommand reads a token from standard input and never from the command line, where every user of the machine could see it.
 func reportCommand(c console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "report-invalid NAME (--version N | --stdin)",

@@ -11,6 +11,7 @@ import (
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
 
+// resignCommand is for maintenance: take the lead away from a replica before something is done to it.
 func resignCommand(c console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "resign",

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
+// serveCommand takes SIGHUP from the moment on at which it starts: before it is ready, one must not end the process.
 func serveCommand(c console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -62,6 +63,7 @@ func (p ports) close() {
 	p.http.Close()
 }
 
+// listen opens both ports before anything else is done, so that a port that is taken is reported at once.
 func listen(cfg *config) (ports, error) {
 	var p ports
 	var err error

@@ -18,6 +18,7 @@ const (
 	statusNoLeader  = 2
 )
 
+// statusCommand asks one replica, which tells what it sees: with --server that of each replica can be compared.
 func statusCommand(c console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
@@ -70,6 +71,7 @@ func statusOutcome(resp *tokenbrokerv1.GetStatusResponse) error {
 	return nil
 }
 
+// writeStatus writes the answer for people: the cluster, the tokens, and then for each token in trouble what happened and what to do.
 func writeStatus(w io.Writer, now time.Time, s *tokenbrokerv1.GetStatusResponse) error {
 	out := newTable(w)
 	r := s.GetReplica()
@@ -117,6 +119,7 @@ func writeStatus(w io.Writer, now time.Time, s *tokenbrokerv1.GetStatusResponse)
 	return nil
 }
 
+// nextFetch says when the leader means to fetch, and why then.
 func nextFetch(now time.Time, t *tokenbrokerv1.TokenStatus) string {
 	if t.GetNextRefreshTime() == nil {
 		return "-"

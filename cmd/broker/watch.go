@@ -21,6 +21,7 @@ const (
 	longestReopen = 5 * time.Second
 )
 
+// watchCommand ends with the interrupt that ends it: exit code 0.
 func watchCommand(c console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch NAME",
@@ -100,6 +101,7 @@ func (c *client) stream(ctx context.Context, broker tokenbrokerv1.TokenBrokerSer
 
 const watchRow = "%-8s  %-7s  %-7s  %-10s  %-8s  %s\n"
 
+// show prints one message. Columns have fixed widths: those that are to come are not known.
 func (c *client) show(resp *tokenbrokerv1.WatchTokenResponse) error {
 	t, now := resp.GetToken(), c.now()
 	switch c.output {

@@ -19,6 +19,7 @@ type web struct {
 	ready func() bool
 }
 
+// handler answers everything from memory. Readiness is that of gRPC's health, so that both kinds of probe agree.
 func (w web) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(w.registry, promhttp.HandlerOpts{}))
