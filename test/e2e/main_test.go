@@ -1,0 +1,83 @@
+// Package e2e_test tries the broker as its users have it: the built program, in processes of its own, with configuration files and
+// signals, on a real etcd. Only WeChat is simulated. It lives in the test process and is the judge: it knows which token was alive
+// when, so every answer that a caller got can be held against the truth.
+//
+// # What is tested where
+//
+//	failover_test.go   the leader is killed: who leads next, when, and what callers notice (nothing)
+//	handover_test.go   the leader is told to stop: the same, in less time
+//	dev_test.go        `broker dev`, and the commands and the generic client that a newcomer tries on it
+//	report_test.go     reports of dead tokens through every replica
+//	operate_test.go    operators' orders through a follower, streams, and reloading
+//	outage_test.go     etcd away and back
+//	embedded_test.go   the etcd inside the broker, alone and as a cluster
+//	leak_test.go       everything that is written anywhere, searched for secrets
+//
+// The other files are the machinery: processes, brokers, a site of them with etcd and WeChat, its callers, and their judgement.
+//
+// # Time
+//
+// Tests that measure time run one after the other, before those that run in parallel. Nothing sleeps: eventually waits for a
+// condition. Life goes on at real speed, so lives of tokens are short where something must end.
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// root is the root of the module, seen from the folder in which tests run.
+const root = "../.."
+
+// program is the path of the built broker.
+var program string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "broker-e2e-")
+	if err == nil {
+		program = filepath.Join(dir, "broker")
+		err = errors.Join(noteSources(), build(program))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.RemoveAll(dir)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		os.RemoveAll(dir)
+		os.Exit(code)
+	}))
+}
+
+// build builds the broker without cgo and without the race detector, whatever the tests themselves are built with. The flags are
+// those of `make test`, so that its build cache is of use.
+func build(path string) error {
+	cmd := exec.CommandContext(context.Background(), "go", "build", "-buildvcs=false", "-o", path, "./cmd/broker")
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building the broker: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// noteSources opens the folders of the program's source. Nothing of it is compiled into the tests, so that go test would take a
+// result from before a change for a present one; it remembers what a test opens.
+func noteSources() error {
+	for _, dir := range []string{"cmd", "internal", "proto"} {
+		err := filepath.WalkDir(filepath.Join(root, dir), func(string, fs.DirEntry, error) error { return nil })
+		if err != nil {
+			return fmt.Errorf("looking at the sources: %w", err)
+		}
+	}
+	_, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	return err
+}

@@ -1,0 +1,59 @@
+package e2e_test
+
+import (
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// ample bounds waits for what takes well under a second on an idle machine, and says nothing about speed.
+const ample = 30 * time.Second
+
+// eventually waits until a condition holds, and fails the test if it does not within the time given. what says in words what did not
+// come to be; its arguments are evaluated beforehand.
+func eventually(t *testing.T, within time.Duration, what string, holds func() bool) {
+	t.Helper()
+	late := time.NewTimer(within)
+	defer late.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-late.C:
+			t.Fatalf("not within %v: %s", within, what)
+		}
+	}
+}
+
+// transcript collects what a process writes. It is safe for concurrent use.
+type transcript struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+// Write implements io.Writer.
+func (t *transcript) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.Write(p)
+}
+
+func (t *transcript) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.String()
+}
+
+// tail returns the last lines.
+func (t *transcript) tail(lines int) string {
+	all := strings.Split(strings.TrimRight(t.String(), "\n"), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// await waits until a text has been written.
+func (t *transcript) await(tb *testing.T, text string) {
+	tb.Helper()
+	eventually(tb, ample, "the text \""+text+"\"", func() bool { return strings.Contains(t.String(), text) })
+}
