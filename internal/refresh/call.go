@@ -19,6 +19,19 @@ const (
 	patience = 10 * time.Second
 )
 
+// takeOrRetry hears one call, again if the record was changed in between: nobody else would answer it in this term.
+func (g *reign) takeOrRetry(ctx context.Context, call token.Call) error {
+	for {
+		err := g.take(ctx, call)
+		if !errors.Is(err, token.ErrConflict) {
+			return err
+		}
+		if err := g.resync(ctx); err != nil {
+			return err
+		}
+	}
+}
+
 // take hears one call. It either answers it or keeps it for the next attempt to answer.
 func (g *reign) take(ctx context.Context, call token.Call) error {
 	switch {

@@ -82,7 +82,7 @@ func (g *reign) serve(ctx context.Context, inbox Inbox) error {
 		case <-inbox.Orphans:
 			err = g.resync(ctx)
 		case call := <-inbox.Calls:
-			err = g.take(ctx, call)
+			err = g.takeOrRetry(ctx, call)
 		case <-timer.C:
 			if ctx.Err() == nil && g.cfg.Clock.Now() >= at {
 				err = g.attempt(ctx, why)
