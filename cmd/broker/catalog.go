@@ -8,7 +8,6 @@ import (
 	"github.com/tokenbroker/tokenbroker/internal/clock"
 	"github.com/tokenbroker/tokenbroker/internal/refresh"
 	"github.com/tokenbroker/tokenbroker/internal/server"
-	"github.com/tokenbroker/tokenbroker/internal/token"
 	"github.com/tokenbroker/tokenbroker/internal/upstream/wechat"
 	"github.com/tokenbroker/tokenbroker/internal/view"
 )
@@ -62,7 +61,6 @@ func (c *catalog) configure(tokens []tokenConfig) (changes, error) {
 			next[t.Name] = before
 		default:
 			diff.changed = append(diff.changed, t.Name)
-			t.Traits = before.config.sameTraits(t.Traits)
 		}
 		if _, kept := next[t.Name]; !kept {
 			refresher, err := c.refresher(t)
@@ -132,15 +130,6 @@ func (t tokenConfig) alike(other tokenConfig) bool {
 		t.Policy.Ahead == other.Policy.Ahead && t.Policy.DailyBudget == other.Policy.DailyBudget && t.Policy.Reserve == other.Policy.Reserve &&
 		t.Policy.TrustReports == other.Policy.TrustReports &&
 		slices.EqualFunc(t.Policy.Rules, other.Policy.Rules, func(x, y refresh.Rule) bool { return x.Text == y.Text })
-}
-
-// sameTraits returns next, with the time zone of t if that is the same one. The view takes a token whose traits differ for a new one,
-// and forgets what it knows of it; and a zone that is loaded twice differs from itself.
-func (t tokenConfig) sameTraits(next token.Traits) token.Traits {
-	if next.Calendar.String() == t.Traits.Calendar.String() {
-		next.Calendar = t.Traits.Calendar
-	}
-	return next
 }
 
 // refreshers returns the present refreshers by name, and a channel that is closed when they change.
