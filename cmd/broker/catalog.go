@@ -69,7 +69,7 @@ func (c *catalog) configure(tokens []tokenConfig) (changes, error) {
 			}
 			next[t.Name] = item{config: t, refresher: refresher}
 		}
-		specs[i] = view.Spec{Name: t.Name, Traits: next[t.Name].config.Traits, Timing: next[t.Name].config.Timing}
+		specs[i] = view.Spec{Name: t.Name, Traits: next[t.Name].refresher.Traits(), Timing: next[t.Name].config.Timing}
 	}
 	for name := range old {
 		if _, stays := next[name]; !stays {
@@ -154,6 +154,6 @@ func (c *catalog) Plan(name string) (server.Plan, bool) {
 		return server.Plan{}, false
 	}
 	policy, r, wall := it.refresher.Policy(), t.Read(), c.clock.Wall()
-	in, why := policy.Due(*r.Record, it.config.Traits, wall, r.Nominal)
+	in, why := policy.Due(*r.Record, it.refresher.Traits(), wall, r.Nominal)
 	return server.Plan{Next: wall.Add(in), Reason: why, DailyBudget: policy.DailyBudget}, true
 }
