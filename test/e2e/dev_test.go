@@ -40,6 +40,17 @@ func startDemo(t *testing.T, args ...string) *demo {
 	return d
 }
 
+// leader returns the address of the replica that leads.
+func (d *demo) leader(t *testing.T) string {
+	t.Helper()
+	var status struct{ Leader struct{ Address string } }
+	eventually(t, ample, "the status shows a leader", func() bool {
+		r := command(t, "status", "-o", "json", "--server", d.grpc[0])
+		return json.Unmarshal([]byte(r.out), &status) == nil && status.Leader.Address != ""
+	})
+	return status.Leader.Address
+}
+
 // shown is a token as the command line's JSON and the generic client show it.
 type shown struct {
 	Token struct {
@@ -131,7 +142,7 @@ func get(t *testing.T, server, name, form string) string {
 func TestDemonstrationWithShortLivesShowsRotations(t *testing.T) {
 	t.Parallel()
 	d := startDemo(t, "--token-ttl", "60s")
-	watch := start(t, nil, program, "watch", "demo-classic", "-o", "json", "--server", strings.Join(d.grpc, ","))
+	watch := start(t, nil, program, "watch", "demo-classic", "-o", "json", "--server", d.leader(t))
 	// A rotating token is fetched anew in the second half of its life.
 	eventually(t, ample+ample, "a second version", func() bool { return strings.Contains(watch.out.String(), `"version":"2"`) })
 	var versions []string
