@@ -1,0 +1,95 @@
+package view_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tokenbroker/tokenbroker/internal/clock"
+	"github.com/tokenbroker/tokenbroker/internal/token"
+	"github.com/tokenbroker/tokenbroker/internal/view"
+)
+
+// bent returns a replica on clocks that the test moves, in sync, with a rotating token "t" and an idempotent one "s", both of which it
+// saw issued just now.
+func bent(t *testing.T) (*clocks, *replica) {
+	t.Helper()
+	hands := newClocks()
+	c := clock.FromSource(hands.read)
+	r := newReplica(t, c, classic("t"), stable("s"))
+	r.load(nil)
+	r.sync()
+	for _, name := range []string{"t", "s"} {
+		pending := begun(token.Record{}, "a")
+		r.see(name, pending)
+		r.see(name, committed(pending, c.Wall()))
+	}
+	r.must("t", view.Active, w)
+	r.must("s", view.Active, life)
+	return hands, r
+}
+
+func TestAJumpOfTheWallClockForgetsTheProof(t *testing.T) {
+	for _, jump := range []time.Duration{10 * time.Minute, -10 * time.Minute, time.Second, -time.Second} {
+		hands, r := bent(t)
+		hands.move(0, jump)
+		r.must("t", view.Suspect, 0)
+		if got := r.Token("s").Read(); got.State != view.Active {
+			t.Errorf("an idempotent token is %v after a jump of %v; it rests on no proof", got.State, jump)
+		}
+		if _, ok := r.Age(); ok || r.InSync() || r.Token("t").Read().InSync {
+			t.Errorf("the view claims to be fresh after a jump of %v", jump)
+		}
+		r.sync()
+		r.must("t", view.Active, w)
+	}
+}
+
+func TestSlewingTheWallClockForgetsNothing(t *testing.T) {
+	hands, r := bent(t)
+	hands.move(time.Minute, time.Minute+30*time.Millisecond)
+	r.must("t", view.Active, w-time.Minute)
+	r.must("s", view.Active, life-time.Minute)
+}
+
+func TestAForwardJumpShortensTheNominalEnd(t *testing.T) {
+	hands, r := bent(t)
+	hands.move(0, time.Hour) // a suspend, perhaps
+	r.mustEnd("t", life-time.Hour)
+	r.must("s", view.Active, life-time.Hour)
+	hands.move(0, -time.Hour) // and if it was none, that hour is lost
+	r.mustEnd("t", life-time.Hour)
+	r.must("s", view.Active, life-time.Hour)
+	hands.move(0, time.Hour)
+	r.must("t", view.Expired, 0)
+	r.must("s", view.Expired, 0)
+}
+
+func TestABackwardJumpDoesNotLengthenTheNominalEnd(t *testing.T) {
+	hands, r := bent(t)
+	hands.move(0, -time.Hour)
+	r.mustEnd("t", life)
+	r.must("s", view.Active, life)
+	hands.pass(time.Minute)
+	r.must("s", view.Active, life-time.Minute)
+}
+
+func TestAForwardJumpShortensAFrozenPromise(t *testing.T) {
+	hands, r := bent(t)
+	r.see("t", begun(*r.Token("t").Read().Record, "b"))
+	hands.move(0, time.Minute)
+	r.sync()
+	r.must("t", view.Active, w-time.Minute)
+	hands.move(0, w)
+	r.sync()
+	r.must("t", view.Suspect, 0)
+}
+
+// The anchor of a life may stem from an earlier era: what was jumped over counts as time that passed.
+func TestAnAttemptThatWasSeenBeforeAJumpStillAnchorsTheLife(t *testing.T) {
+	hands, r := bent(t)
+	pending := begun(*r.Token("s").Read().Record, "b")
+	r.see("s", pending)
+	hands.move(0, 20*time.Minute)
+	r.see("s", committed(pending, time.Time{}.Add(time.Hour)))
+	r.mustEnd("s", life-20*time.Minute)
+}
