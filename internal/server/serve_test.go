@@ -132,6 +132,7 @@ func TestShutdownEndsStreamsAndWaitsAndLetsNoCallHang(t *testing.T) {
 	if _, err := watch.Recv(); err != nil {
 		t.Fatal(err)
 	}
+	s.check("", serving)
 	health, err := grpc_health_v1.NewHealthClient(s.conn).Watch(ctx, &grpc_health_v1.HealthCheckRequest{})
 	if err != nil {
 		t.Fatal(err)

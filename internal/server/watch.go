@@ -50,7 +50,8 @@ func (s *Server) WatchToken(req *tokenbrokerv1.WatchTokenRequest, stream grpc.Se
 	}
 }
 
-// told is what a stream's reader was told last. The zero value: nothing.
+// told is what a stream's reader was told last. The zero value, version 0 and expired, is what a token is before it was ever fetched:
+// there is nothing to tell of it.
 type told struct {
 	version int64
 	state   view.State
@@ -59,7 +60,7 @@ type told struct {
 // outdated reports whether the reader must be told. Versions never go back, also when a token is configured anew and its record is
 // still to come.
 func (t told) outdated(r view.Reading) bool {
-	return r.Record.Version > t.version || r.Record.Version == t.version && t.version > 0 && r.State != t.state
+	return r.Record.Version > t.version || r.Record.Version == t.version && r.State != t.state
 }
 
 // nextLook is how long nothing can change without the view telling: until the promise, or the token's life, ends.

@@ -102,20 +102,21 @@ func TestWatchTellsTheMomentAtWhichAPromiseEnds(t *testing.T) {
 		w := newWorld(t)
 		w.commit(classic, time.Hour)
 		w.prove()
+		time.Sleep(1500 * time.Millisecond)
 		r, _ := w.watch(classic)
 		time.Sleep(3 * time.Hour)
 		got := r.all()
 		if len(got) != 3 || got[0].GetState() != active || got[1].GetState() != suspect || got[2].GetState() != expired {
 			t.Fatalf("sent %v", got)
 		}
-		if r.when[1] != window || r.when[2] != time.Hour {
+		if r.when[1] != window-1500*time.Millisecond || r.when[2] != time.Hour-1500*time.Millisecond {
 			t.Errorf("told after %v", r.when)
 		}
 		if got[1].GetAccessToken() != value(classic, 1) || got[2].GetAccessToken() != "" {
 			t.Errorf("a suspect token is handed out, an expired one is not: sent %v", got)
 		}
-		w.commit(classic, time.Hour)
 		w.prove()
+		w.commit(classic, time.Hour)
 		if got := r.all(); len(got) != 4 || got[3].GetVersion() != 2 || got[3].GetState() != active {
 			t.Errorf("after the end of a silence: sent %v", got)
 		}
