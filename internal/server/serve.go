@@ -21,8 +21,9 @@ const (
 	maxHeaderSize = 16 << 10
 	// maxStreams bounds the calls and streams that are open at once on one connection.
 	maxStreams = 1024
-	// workers serve calls with stacks that have grown already; growing them takes a sixth of a GetToken (docs/BENCHMARKS.md). Streams
-	// and waits occupy a worker as long as they last, and while all are occupied gRPC starts a goroutine for each call.
+	// workers serve calls with stacks that have grown already; what growing them costs is the difference between the two baselines in
+	// docs/BENCHMARKS.md. Streams and waits occupy a worker as long as they last, and while all are occupied gRPC starts a goroutine
+	// for each call.
 	workers = 128
 	// handshakeTime is how long a new connection may take until it speaks HTTP/2.
 	handshakeTime = 10 * time.Second
