@@ -22,14 +22,20 @@ type broker struct {
 	id, grpc, http string // the addresses are host:port
 	// etcd and tokens are those sections of the configuration, as YAML.
 	etcd, tokens string
-	file         string
-	conn         *grpc.ClientConn
+	// env is the environment, with the secrets.
+	env       []string
+	logFormat string
+	file      string
+	conn      *grpc.ClientConn
 }
 
 // newBroker describes a replica and picks its ports; nothing runs yet.
 func newBroker(t *testing.T, id, etcd, tokens string) *broker {
 	t.Helper()
-	b := &broker{id: id, etcd: etcd, tokens: tokens, file: filepath.Join(t.TempDir(), id+".yaml")}
+	b := &broker{
+		id: id, etcd: etcd, tokens: tokens, env: []string{secretVariable + "=" + secret}, logFormat: "text",
+		file: filepath.Join(t.TempDir(), id+".yaml"),
+	}
 	b.move(t)
 	return b
 }
@@ -47,11 +53,11 @@ func (b *broker) configure(t *testing.T) {
 	text := fmt.Sprintf(`replica: {id: %s}
 grpc: {listen: %q, reflection: true}
 http: {listen: %q}
-log: {level: debug}
+log: {level: debug, format: %s}
 election: {session_ttl: %v}
 etcd: %s
 tokens:
-%s`, b.id, b.grpc, b.http, sessionTTL, b.etcd, b.tokens)
+%s`, b.id, b.grpc, b.http, b.logFormat, sessionTTL, b.etcd, b.tokens)
 	if err := os.WriteFile(b.file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -62,9 +68,9 @@ func (b *broker) launch(t *testing.T) {
 	t.Helper()
 	for {
 		b.configure(t)
-		b.process = start(t, []string{secretVariable + "=" + secret}, program, "serve", "--config", b.file)
+		b.process = start(t, b.env, program, "serve", "--config", b.file)
 		eventually(t, ample, b.id+" listens", func() bool {
-			return strings.Contains(b.err.String(), "msg=starting") || !b.running()
+			return strings.Contains(b.err.String(), "advertise") || !b.running()
 		})
 		switch {
 		case b.running():
@@ -79,7 +85,7 @@ func (b *broker) launch(t *testing.T) {
 // restart starts the replica again after it has ended, on the same ports: clients have them.
 func (b *broker) restart(t *testing.T) {
 	t.Helper()
-	b.process = start(t, []string{secretVariable + "=" + secret}, program, "serve", "--config", b.file)
+	b.process = start(t, b.env, program, "serve", "--config", b.file)
 	b.awaitReady(t)
 }
 

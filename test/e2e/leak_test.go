@@ -1,0 +1,447 @@
+package e2e_test
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"html"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/tokenbroker/tokenbroker/internal/upstream/wechat/wechattest"
+	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
+)
+
+// trouble is one token whose first fetches fail in its own way.
+type trouble struct {
+	name, mode string
+	fault      wechattest.Fault
+	// code is how the failure is known to operators.
+	code string
+	// base replaces WeChat's address: what is there never answers as WeChat does.
+	base string
+}
+
+// house is two replicas, one of which has the etcd, and a WeChat for each token.
+type house struct {
+	first, second *broker
+	troubles      []trouble
+	wechats       map[string]*wechattest.WeChat
+	values        map[string]string // all that must not be seen, by what it is
+	tokens        string            // the section of the configuration
+	found         *evidence
+}
+
+// foreignToken stands in an answer that makes no sense: a token that was issued, and that no broker may use or show.
+const foreignToken = "76_foreign-9xKq2LmZ8vTc4RbN7wYs3HdJ6pFg5"
+
+// echo stands for an answer that repeats the secret in every disguise.
+const echo = "ECHO"
+
+func troubles(closed, plain string) []trouble {
+	errcode := func(code int) wechattest.Fault { return wechattest.Fault{Kind: wechattest.Errcode, Code: code} }
+	return []trouble{
+		{name: "address", mode: "stable", fault: errcode(40164), code: "40164"},
+		{name: "quota", mode: "classic", fault: errcode(45009), code: "45009"},
+		{name: "frozen", mode: "stable", fault: errcode(40243), code: "40243"},
+		{name: "waiting", mode: "classic", fault: errcode(89503), code: "89503"},
+		{name: "busy", mode: "stable", fault: errcode(-1), code: "-1"},
+		{name: "unlisted", mode: "classic", fault: errcode(99999), code: "99999"},
+		{name: "echo", mode: "stable", fault: wechattest.Fault{Kind: wechattest.Garbage, Body: echo}, code: "40125"},
+		{name: "garbage", mode: "classic", fault: wechattest.Fault{Kind: wechattest.Garbage}, code: "malformed"},
+		{name: "nonsense", mode: "stable", fault: wechattest.Fault{
+			Kind: wechattest.Garbage, Body: `{"access_token":"` + foreignToken + `","expires_in":"soon"}`,
+		}, code: "malformed"},
+		{name: "status", mode: "classic", fault: wechattest.Fault{Kind: wechattest.Status, Status: 500, When: wechattest.After}, code: "http_500"},
+		{name: "hang", mode: "stable", fault: wechattest.Fault{Kind: wechattest.Hang, When: wechattest.After}, code: "timeout"},
+		{name: "drop", mode: "classic", fault: wechattest.Fault{Kind: wechattest.Drop, When: wechattest.After}, code: "connection_lost"},
+		{name: "cut", mode: "stable", fault: wechattest.Fault{Kind: wechattest.Truncated, When: wechattest.After}, code: "truncated"},
+		{name: "closed", mode: "classic", code: "dial", base: "http://" + closed},
+		{name: "plain", mode: "classic", code: "tls", base: "https://" + plain},
+	}
+}
+
+func newHouse(t *testing.T) *house {
+	t.Helper()
+	plain, plainURL := newWeChat(t, wechattest.Config{})
+	_ = plain
+	h := &house{
+		troubles: troubles(freeAddress(t), strings.TrimPrefix(plainURL, "http://")),
+		wechats:  map[string]*wechattest.WeChat{}, values: map[string]string{"a foreign token": foreignToken}, found: newEvidence(),
+	}
+	env, list, dir := []string{"GRPC_GO_LOG_SEVERITY_LEVEL=info", "GRPC_GO_LOG_VERBOSITY_LEVEL=99"}, new(strings.Builder), t.TempDir()
+	for i, tr := range h.troubles {
+		secret := fmt.Sprintf(`S%02d+/=&?%%"<>'\~%s`, i, rand.Text())
+		h.values["the AppSecret of "+tr.name] = secret
+		if tr.base == "" {
+			tr.base = h.wechat(t, tr, secret)
+		}
+		reference := fmt.Sprintf("{env: SECRET_%d}", i)
+		if i%2 == 0 {
+			reference = fmt.Sprintf("{file: %s}", filepath.Join(dir, tr.name))
+			if err := os.WriteFile(filepath.Join(dir, tr.name), []byte(secret+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			env = append(env, fmt.Sprintf("SECRET_%d=%s", i, secret))
+		}
+		fmt.Fprintf(list, "  - {name: %s, wechat: {mode: %s, appid: wx-%s, secret: %s, base_url: %q, max_life: 10m, overlap: 10s}}\n",
+			tr.name, tr.mode, tr.name, reference, tr.base)
+	}
+	h.tokens = list.String()
+	client := "http://" + freeAddress(t)
+	h.first = newBroker(t, "first", fmt.Sprintf("{embedded: {data_dir: %s, listen_client: %q, listen_peer: %q}}",
+		filepath.Join(dir, "data"), client, "http://127.0.0.1:0"), h.tokens)
+	h.second = newBroker(t, "second", "{endpoints: ["+client+"]}", h.tokens)
+	h.second.logFormat = "json"
+	for _, b := range []*broker{h.first, h.second} {
+		b.env = env
+		b.launch(t)
+		b.awaitReady(t)
+	}
+	return h
+}
+
+// wechat starts a WeChat of its own for one token, with its trouble, and returns the base URL.
+func (h *house) wechat(t *testing.T, tr trouble, secret string) string {
+	t.Helper()
+	w, err := wechattest.New(wechattest.Config{
+		Accounts:  []wechattest.Account{{AppID: "wx-" + tr.name, Secret: secret}},
+		TokenLife: 10 * time.Minute, Overlap: 10 * time.Second, MinTokenSize: 512, MaxTokenSize: 4096, Seed: uint64(len(h.wechats)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tr.fault.Body == echo {
+		quoted, _ := json.Marshal(secret) // strings can always be marshalled
+		said := []string{
+			secret, strings.ToUpper(secret), url.QueryEscape(secret), url.PathEscape(secret), string(quoted), html.EscapeString(secret),
+			hex.EncodeToString([]byte(secret)), base64.StdEncoding.EncodeToString([]byte(secret)), base64.URLEncoding.EncodeToString([]byte("app" + secret)),
+		}
+		message, _ := json.Marshal("invalid appsecret " + strings.Join(said, " ") + " rid: 5fa26c60-1a0ebdd5-32fd1cd0")
+		tr.fault.Body = fmt.Sprintf(`{"errcode":40125,"errmsg":%s}`, message)
+	}
+	if err := w.AddFault(tr.fault); err != nil {
+		t.Fatal(err)
+	}
+	h.wechats[tr.name] = w
+	web := httptest.NewServer(w)
+	t.Cleanup(func() {
+		w.ClearFaults()
+		web.Close()
+	})
+	return web.URL
+}
+
+func (h *house) brokers() []*broker { return []*broker{h.first, h.second} }
+
+func TestNothingThatIsWrittenShowsASecretOrAToken(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.failures(t)
+	h.look(t, "in trouble", h.first, h.second)
+	h.askInVain(t)
+	h.heal(t)
+	h.reports(t)
+	h.orders(t)
+	h.mistakes(t)
+	h.look(t, "healed", h.first, h.second)
+	h.ends(t)
+
+	for name, w := range h.wechats {
+		history := w.History()
+		if len(history) == 0 {
+			t.Errorf("%s: no token was ever issued", name)
+		}
+		for i, issued := range history {
+			h.values[fmt.Sprintf("token %d of %s", i+1, name)] = issued.Token
+		}
+	}
+	h.found.search(t, h.values)
+}
+
+// failures waits until every trouble is known to both replicas, and asks for the tokens that are not there.
+func (h *house) failures(t *testing.T) {
+	t.Helper()
+	for _, b := range h.brokers() {
+		for _, tr := range h.troubles {
+			eventually(t, ample, b.id+" knows of "+tr.code+" for "+tr.name, func() bool {
+				for _, token := range b.status(t).GetTokens() {
+					if token.GetName() == tr.name {
+						return token.GetLastFailure().GetCode() == tr.code
+					}
+				}
+				return false
+			})
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), ample)
+	defer cancel()
+	var calls sync.WaitGroup // each waits a second for a token to come
+	for _, tr := range h.troubles {
+		calls.Go(func() {
+			_, err := h.second.service().GetToken(ctx, &tokenbrokerv1.GetTokenRequest{Name: tr.name})
+			where := "the answer to GetToken " + tr.name
+			h.found.error(t, where, err)
+			if !h.found.has(where, tr.code) {
+				t.Errorf("%s does not name the code %s: %v", where, tr.code, err)
+			}
+		})
+	}
+	calls.Wait()
+}
+
+// look reads every page and every table of some replicas.
+func (h *house) look(t *testing.T, when string, brokers ...*broker) {
+	t.Helper()
+	for _, b := range brokers {
+		for _, page := range []string{"/metrics", "/livez", "/readyz", "/debug/pprof/goroutine", "/"} {
+			code, text := fetch(t, "http://"+b.http+page)
+			h.found.add(b.id+page+" "+when, fmt.Sprint(code, text))
+		}
+		if !h.found.has(b.id+"/metrics "+when, "tokenbroker_token_ttl_seconds") {
+			t.Errorf("%s shows no metrics", b.id)
+		}
+		h.found.message(t, b.id+" GetStatus "+when, b.status(t))
+		list, err := b.service().ListTokens(t.Context(), &tokenbrokerv1.ListTokensRequest{})
+		if err != nil {
+			t.Errorf("%s: listing: %v", b.id, err)
+		}
+		h.found.message(t, b.id+" ListTokens "+when, list)
+		for _, line := range []string{"list", "list -o json", "status", "status -o json", "healthcheck"} {
+			h.run(t, append(strings.Fields(line), "--server", b.grpc)...)
+		}
+		h.run(t, "healthcheck", "--http", "http://"+b.http+"/readyz")
+	}
+}
+
+// askInVain runs commands that cannot be answered as wished; most of them wait for something.
+func (h *house) askInVain(t *testing.T) {
+	t.Helper()
+	var commands sync.WaitGroup
+	for _, line := range []string{
+		"get echo", "get echo -o json", "get unknown", "get Bad", "get echo --min-ttl 3h", "get closed --timeout 1s", "watch unknown",
+		"report-invalid echo --version 99 --timeout 1s", "report-invalid closed --version 1 --timeout 1s",
+		"get echo --server nowhere", "get echo --server 127.0.0.1:1 --timeout 200ms",
+	} {
+		commands.Go(func() { h.run(t, append([]string{"--server", h.second.grpc}, strings.Fields(line)...)...) })
+	}
+	commands.Wait()
+}
+
+// run runs a command that is not to show a token, and keeps what it writes.
+func (h *house) run(t *testing.T, args ...string) result {
+	t.Helper()
+	r := command(t, args...)
+	h.found.add("broker "+strings.Join(args, " "), fmt.Sprint(r))
+	return r
+}
+
+// heal ends the troubles, and waits until every token is there, that can be.
+func (h *house) heal(t *testing.T) {
+	t.Helper()
+	for name, w := range h.wechats {
+		w.ClearFaults()
+		h.run(t, "refresh", name, "--timeout", "10ms", "--server", h.second.grpc) // sooner than the back-off ends; nobody need wait
+	}
+	for name := range h.wechats {
+		for _, b := range h.brokers() {
+			firstToken(t, b, name)
+		}
+	}
+}
+
+// reports reports tokens dead while WeChat cannot be asked, and while it confirms.
+func (h *house) reports(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), ample)
+	defer cancel()
+	for name, fault := range map[string]wechattest.Fault{
+		"address": {Kind: wechattest.Garbage, Body: `{"errcode":48001,"errmsg":"TOKEN is not allowed, not even URL rid: 1"}`},
+		"frozen":  {Kind: wechattest.Drop},
+		"busy":    {Kind: wechattest.Status, Status: 502},
+		"hang":    {Kind: wechattest.Hang},
+	} {
+		token := firstToken(t, h.first, name)
+		fault.Endpoint = wechattest.DomainIP
+		fault.Body = strings.NewReplacer("TOKEN", token.GetAccessToken()).Replace(fault.Body)
+		if err := h.wechats[name].AddFault(fault); err != nil {
+			t.Fatal(err)
+		}
+		_, err := h.second.service().ReportInvalidToken(ctx, &tokenbrokerv1.ReportInvalidTokenRequest{
+			Name: name, Reported: &tokenbrokerv1.ReportInvalidTokenRequest_AccessToken{AccessToken: token.GetAccessToken()},
+		})
+		h.found.error(t, "the answer to a report of "+name, err)
+		h.wechats[name].ClearFaults()
+	}
+	dead := firstToken(t, h.second, "echo")
+	if !h.wechats["echo"].Kill(dead.GetAccessToken()) {
+		t.Error("the token was dead already")
+	}
+	r := commandWith(t, dead.GetAccessToken()+"\n", "report-invalid", "echo", "--stdin", "--server", h.second.grpc)
+	h.found.add("broker report-invalid --stdin", fmt.Sprint(r))
+	if fresh := firstToken(t, h.second, "echo"); r.code != 0 || fresh.GetVersion() != dead.GetVersion()+1 {
+		t.Errorf("the report ends with exit code %d and version %d after %d", r.code, fresh.GetVersion(), dead.GetVersion())
+	}
+}
+
+// orders has operators do what they can.
+func (h *house) orders(t *testing.T) {
+	t.Helper()
+	watch := start(t, nil, program, "watch", "nonsense", "--server", h.first.grpc)
+	watch.out.await(t, "active")
+	for _, line := range []string{
+		"refresh cut", "refresh nonsense --force --yes", "refresh nonsense --force --yes", "refresh nonsense --force", "refresh quota --force --yes",
+		"refresh closed --timeout 5s", "refresh unknown", "resign", "version", "--help", "serve --help",
+	} {
+		args := strings.Fields(line)
+		if args[0] == "refresh" || args[0] == "resign" {
+			args = append(args, "--server", h.second.grpc)
+		}
+		h.run(t, args...)
+	}
+	watch.signal(t, os.Interrupt)
+	watch.exit(t)
+	h.found.process("broker watch", watch)
+	if !h.found.has("broker watch, standard output", "...") {
+		t.Error("the watch showed no token")
+	}
+	for _, call := range []struct {
+		what string
+		err  func(context.Context) error
+	}{
+		{"GetToken min_ttl", func(ctx context.Context) error {
+			_, err := h.first.service().GetToken(ctx, &tokenbrokerv1.GetTokenRequest{Name: "echo", MinTtl: durationpb.New(time.Hour)})
+			return err
+		}},
+		{"ReportInvalidToken nothing", func(ctx context.Context) error {
+			_, err := h.first.service().ReportInvalidToken(ctx, &tokenbrokerv1.ReportInvalidTokenRequest{Name: "echo"})
+			return err
+		}},
+		{"RefreshToken force", func(ctx context.Context) error {
+			_, err := h.first.admin().RefreshToken(ctx, &tokenbrokerv1.RefreshTokenRequest{Name: "quota", Force: true})
+			return err
+		}},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), ample)
+		h.found.error(t, "the answer to "+call.what, call.err(ctx))
+		cancel()
+	}
+}
+
+// mistakes gives the broker configurations and command lines that are wrong, some of which hold a secret where none belongs.
+func (h *house) mistakes(t *testing.T) {
+	t.Helper()
+	secret := h.values["the AppSecret of echo"]
+	wrong := fmt.Sprintf(`replica: {id: first}
+etcd: {endpoints: ["http://user:%[1]s@127.0.0.1:1"], username: u, password: %[2]q}
+tokens:
+  - {name: echo, wechat: {appid: wx-echo, secret: %[2]q, base_url: "http://user:%[1]s@127.0.0.1:1/?secret=%[1]s"}}
+  - {name: echo2, wechat: {appid: wx-echo, secret: {file: %[2]q}}}
+  - {name: echo3, wechat: {appid: wx-echo, secret: {env: %[2]q}}}
+`, "p4ss-"+strings.Repeat("x", pieceSize), secret)
+	h.values["a password in a URL"] = "p4ss-" + strings.Repeat("x", pieceSize)
+	file := filepath.Join(t.TempDir(), "wrong.yaml")
+	if err := os.WriteFile(file, []byte(wrong), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"config", "validate", file}, {"config", "validate", "-o", "json", file}, {"serve", "--config", file}, {"serve", "--config", filepath.Dir(file)},
+		{"config", "validate", "--no-secrets", h.first.file}, {"config", "validate", "-o", "json", "--no-secrets", h.first.file},
+		{"serve", "--log-level", "loud", "--config", h.first.file}, {"get"}, {"get", "echo", "--output", "xml"}, {"frobnicate"}, {"dev", "--replicas", "0"},
+		{"report-invalid", "echo"},
+	} {
+		h.run(t, args...)
+	}
+	r := commandWith(t, "not: [yaml\n"+secret, "config", "validate", "-")
+	h.found.add("broker config validate -", fmt.Sprint(r))
+
+	good, err := os.ReadFile(h.first.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{wrong, string(good)} {
+		if err := os.WriteFile(h.first.file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h.first.signal(t, syscall.SIGHUP)
+		h.first.err.await(t, map[bool]string{true: "the tokens stay as they are", false: "reloaded the tokens"}[text == wrong])
+	}
+}
+
+// ends ends the replicas in every way, one while a fetch is under way, and keeps all that they wrote.
+func (h *house) ends(t *testing.T) {
+	t.Helper()
+	h.second.stop(t)
+	h.found.process("second", h.second.process)
+	h.second.restart(t)
+	eventually(t, ample, "the first replica leads", func() bool { return h.first.status(t).GetReplica().GetLeading() })
+
+	hanging := h.wechats["frozen"]
+	before := hanging.Requests(wechattest.Stable)
+	if err := hanging.AddFault(wechattest.Fault{Endpoint: wechattest.Stable, Kind: wechattest.Hang, When: wechattest.After}); err != nil {
+		t.Fatal(err)
+	}
+	h.run(t, "refresh", "frozen", "--timeout", "10ms", "--server", h.second.grpc)
+	ctx, cancel := context.WithTimeout(t.Context(), ample)
+	defer cancel()
+	if err := hanging.Await(ctx, func() bool { return hanging.Requests(wechattest.Stable) > before }); err != nil {
+		t.Fatal(err)
+	}
+	h.first.signal(t, syscall.SIGQUIT)
+	h.first.exit(t)
+
+	// The etcd is gone with it.
+	h.second.err.await(t, "standing for election failed")
+	eventually(t, ample, "the second replica misses etcd", func() bool {
+		return h.second.status(t).GetReplica().GetViewAge().AsDuration() > 2*sessionTTL
+	})
+	soon, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_, err := h.second.admin().RefreshToken(soon, &tokenbrokerv1.RefreshTokenRequest{Name: "waiting"})
+	h.found.error(t, "the answer to RefreshToken without etcd", err)
+	h.look(t, "without etcd", h.second)
+	h.second.signal(t, syscall.SIGQUIT)
+	h.second.exit(t)
+	for _, b := range h.brokers() {
+		h.found.process(b.id, b.process)
+		if !h.found.has(b.id+", standard error", "goroutine ") {
+			t.Errorf("%s has dumped no stacks", b.id)
+		}
+	}
+}
+
+func TestDemonstrationWritesNoToken(t *testing.T) {
+	t.Parallel()
+	d := startDemo(t, "--replicas", "2", "--log-level", "debug")
+	values := map[string]string{}
+	for _, name := range []string{"demo-stable", "demo-classic"} {
+		values[name] = strings.TrimSpace(get(t, d.grpc[0], name, "value"))
+	}
+	command(t, "refresh", "demo-stable", "--force", "--yes", "--server", d.grpc[1])
+	values["the second demo-stable"] = strings.TrimSpace(get(t, d.grpc[1], "demo-stable", "value"))
+	found := newEvidence()
+	for _, address := range d.http {
+		_, page := fetch(t, "http://"+address+"/metrics")
+		found.add(address+"/metrics", page)
+	}
+	d.signal(t, syscall.SIGQUIT)
+	d.exit(t)
+	found.process("broker dev", d.process)
+	if !found.has("broker dev, standard error", "goroutine ") || !found.has("broker dev, standard error", "msg=fetched") {
+		t.Error("this is not what a demonstration writes")
+	}
+	found.search(t, values)
+}
