@@ -14,7 +14,7 @@ import (
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
 
-// GetStatus implements the method of that name.
+// GetStatus implements the method of that name. It never blocks and asks nobody: it is for the hour in which nothing answers.
 func (s *Server) GetStatus(context.Context, *tokenbrokerv1.GetStatusRequest) (*tokenbrokerv1.GetStatusResponse, error) {
 	election := s.cluster.Election()
 	response := &tokenbrokerv1.GetStatusResponse{
@@ -45,9 +45,11 @@ func (s *Server) GetStatus(context.Context, *tokenbrokerv1.GetStatusRequest) (*t
 	return response, nil
 }
 
-// leads reports whether this replica is the leader, as far as it knows.
+// leads reports whether this replica is the leader, as far as it knows. Ids are unique in a cluster; the election key changes when a
+// replica stands anew.
 func (s *Server) leads(e Election) bool { return e.Leader != nil && e.Leader.ID == s.cfg.ReplicaID }
 
+// leaderMessage returns nil where there is no leader, so that the field stays unset.
 func leaderMessage(c *Candidate) *tokenbrokerv1.Leader {
 	if c == nil {
 		return nil
@@ -96,6 +98,7 @@ func (s *Server) fetchesToday(traits token.Traits, record *token.Record) (fetche
 	return fetches, time.Date(now.Year(), now.Month(), now.Day()+1, 0, 0, 0, 0, calendar)
 }
 
+// failureMessage returns nil where nothing failed so far. The failure was scrubbed where it arose.
 func failureMessage(f token.Failure) *tokenbrokerv1.UpstreamFailure {
 	if f.Class == "" {
 		return nil
@@ -105,7 +108,8 @@ func failureMessage(f token.Failure) *tokenbrokerv1.UpstreamFailure {
 	}
 }
 
-// RefreshToken implements the method of that name.
+// RefreshToken implements the method of that name. Blocks until the leader has fetched, for minutes if a rotating upstream must be left
+// in peace first; the order goes on if the caller does not wait for that.
 func (s *Server) RefreshToken(ctx context.Context, req *tokenbrokerv1.RefreshTokenRequest) (*tokenbrokerv1.RefreshTokenResponse, error) {
 	t, err := s.find(req.GetName())
 	if err != nil {
@@ -127,7 +131,8 @@ func (s *Server) RefreshToken(ctx context.Context, req *tokenbrokerv1.RefreshTok
 	return &tokenbrokerv1.RefreshTokenResponse{Token: new(tokenMessage).fill(t.Name(), t.Read())}, nil
 }
 
-// ResignLeadership implements the method of that name.
+// ResignLeadership implements the method of that name. It names the term that it saw, so that an order that comes late does not end
+// the next one. Blocks until another term is seen.
 func (s *Server) ResignLeadership(ctx context.Context, _ *tokenbrokerv1.ResignLeadershipRequest) (*tokenbrokerv1.ResignLeadershipResponse, error) {
 	old := s.cluster.Election().Leader
 	if old == nil {

@@ -61,10 +61,12 @@ func soon() time.Duration { return time.Second + rand.N(time.Second) }
 // spread adds up to a tenth and a second, so that callers who were sent away together do not come back together.
 func spread(d time.Duration) time.Duration { return d + rand.N(d/10+time.Second) }
 
+// setDuration is durationpb.New without its allocation.
 func setDuration(m *durationpb.Duration, d time.Duration) {
 	m.Seconds, m.Nanos = int64(d/time.Second), int32(d%time.Second)
 }
 
+// stateMessage translates a state. A state that is not known yet hands out nothing, like an expired one.
 func stateMessage(s view.State) tokenbrokerv1.TokenState {
 	switch s {
 	case view.Active:
@@ -84,7 +86,8 @@ func timestamp(t time.Time) *timestamppb.Timestamp {
 	return timestamppb.New(t)
 }
 
-// ListTokens implements the method of that name.
+// ListTokens implements the method of that name. It never blocks. Each token is described as of the moment at which it is read; there
+// is no moment at which all of the list was true.
 func (s *Server) ListTokens(_ context.Context, _ *tokenbrokerv1.ListTokensRequest) (*tokenbrokerv1.ListTokensResponse, error) {
 	names := s.view.Names()
 	messages := make([]tokenMessage, len(names))

@@ -143,7 +143,7 @@ func judge(reply token.Reply) (final bool, err error) {
 	}
 }
 
-// explain says why what was asked was not settled, if it was the caller's time that ended. A question that this replica may never
+// explain is for errors of pursue. It says why what was asked was not settled, if it was the caller's time that ended. A question that this replica may never
 // have got through is better asked elsewhere; any other stands.
 func (s *Server) explain(err error, request string) error {
 	switch {

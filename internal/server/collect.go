@@ -159,6 +159,7 @@ func untilCallersFail(t tokenSample) float64 {
 	}
 }
 
+// viewAge is infinite where there is no proof, so that an alert on a large age fires then, too.
 func (s *Server) viewAge() float64 {
 	if age, ok := s.view.Age(); ok {
 		return age.Seconds()
@@ -173,6 +174,7 @@ func leaderTerm(e Election) float64 {
 	return float64(e.Leader.Term)
 }
 
+// unix returns 0 for the zero time, which lies far before 1970.
 func unix(t time.Time) float64 {
 	if t.IsZero() {
 		return 0

@@ -6,7 +6,20 @@
 // GetToken of an active token takes no lock, makes no call, and allocates once, for its answer. ListTokens and GetStatus are answered
 // from memory too. Everything that waits does so beside that path, in settle, WatchToken and pursue.
 //
-// A time to live is computed as the last step before an answer is handed to gRPC, never carried across a wait.
+// A time to live is computed as the last step before an answer is handed to gRPC, never carried across a wait. A pause of the process
+// after that step harms nobody, since callers count from the moment at which they sent their request.
+//
+// What GetToken answers, by what the view can promise:
+//
+//	state     min_ttl   view      answer
+//	active    kept      any       at once
+//	active    not kept  any       waits until a reading keeps it, or the caller's deadline; then DEADLINE_EXCEEDED
+//	suspect   none      in sync   waits 1 s for a promise, then the suspect token with ttl 0
+//	suspect   none      cut off   at once the suspect token: no commit would be seen
+//	suspect   any       any       as active, not kept
+//	expired   none      in sync   waits 1 s for a promise, then UNAVAILABLE
+//	expired   none      cut off   at once UNAVAILABLE
+//	expired   any       any       waits until the caller's deadline, then UNAVAILABLE
 //
 // # Waits
 //
@@ -15,15 +28,50 @@
 //
 //   - after its own limit: one second for a caller who would take any life, 60 s where the caller set no deadline;
 //   - a little before the caller's deadline, so that the answer, or the reason why there is none, still arrives;
-//   - when the replica drains: a caller does better to ask another replica than to wait here.
+//   - when the replica drains: a caller does better to ask another replica than to wait here;
+//   - when the token is taken out of the configuration (NOT_FOUND), or stands for another upstream now (UNAVAILABLE, RECONFIGURED).
+//
+// # Streams
+//
+// WatchToken sends what is true at the moment of sending, and remembers only what it sent last; there is no queue. It looks at the
+// token when the view changes, when the promise that it told of ends, and every watchTick for the sake of clocks that jump. A message
+// may be under way for long where a reader is slow, and a renewal of the promise on a rotating token is no message: a stream tells
+// *that* there is something new, and who must know for how long asks GetToken.
 //
 // # Asking the leader
 //
 // Reports and operators' commands reach the leader through an Asker. Callers on this replica who ask for the same thing share one
-// question. The question outlives any one caller, because the next caller wants its answer too, but not the replica.
+// question. The question outlives any one caller, because the next caller wants its answer too, but not the replica. Whoever asked
+// watches the view at the same time, and is content as soon as it shows what was wanted, whether or not the leader has answered:
+// a leader that dies between its commit and its reply costs nobody anything.
+//
+// A report names a version, or a value that is compared with the current one only, in constant time. Which means:
+//
+//	what was reported                        what happens
+//	the current version                      the leader is asked
+//	an older version, or any other value     answered like GetToken
+//	a newer version                          waits up to 3 s for this replica to catch up; then INVALID_ARGUMENT if the view was
+//	                                         proved current since the call arrived, else UNAVAILABLE (REPLICA_LAGGING)
 //
 // # Errors
 //
 // What a caller may learn is a refusal: a code, a text, and details (RetryInfo, ErrorInfo). Every other error is Internal, whatever
-// statuses it may wrap: logged with its cause, and answered without it. No error contains a token.
+// statuses it may wrap: logged with its cause, and answered without it. A panic is such an error; of its value only the type is
+// logged, since the value may be anything. No error contains a token.
+//
+// # Life and death
+//
+// New starts nothing. Run serves until its context ends. Health is NOT_SERVING until the view has loaded, then SERVING, on followers
+// as on the leader. A replica that shuts down
+//
+//  1. retires (Retire): health is NOT_SERVING, calls are answered as before;
+//  2. hands over what it leads, which is not this package's business;
+//  3. drains, when Run's context ends: waits and streams end with UNAVAILABLE (REPLICA_DRAINING), health's own streams end,
+//     connections are told to go away, calls under way are finished;
+//  4. cuts off what is left after Config.DrainTimeout.
+//
+// # Metrics
+//
+// Calls are counted around the generated handlers instead of by interceptors, with counters that are looked up once. The state of
+// tokens is not kept up to date anywhere: it is read when somebody scrapes.
 package server

@@ -22,12 +22,14 @@ const (
 	answerReserve = 100 * time.Millisecond
 )
 
+// getAnswer is a whole answer in one piece of memory.
 type getAnswer struct {
 	response tokenbrokerv1.GetTokenResponse
 	tokenMessage
 }
 
-// GetToken implements the method of that name.
+// GetToken implements the method of that name. It blocks only if the token is not active, or has less life left than the caller
+// wants; see the table in the package documentation.
 func (s *Server) GetToken(ctx context.Context, req *tokenbrokerv1.GetTokenRequest) (*tokenbrokerv1.GetTokenResponse, error) {
 	t, err := s.find(req.GetName())
 	if err != nil {
@@ -48,7 +50,8 @@ func (s *Server) GetToken(ctx context.Context, req *tokenbrokerv1.GetTokenReques
 	return &a.response, nil
 }
 
-// leastLife checks min_ttl.
+// leastLife returns min_ttl, 0 if unset. A life that no token ever has left is refused at once: waiting for it would be in vain. That
+// includes LongestPromise itself, which is more than is ever promised.
 func leastLife(t *view.Token, minTTL *durationpb.Duration) (time.Duration, error) {
 	if minTTL == nil {
 		return 0, nil
@@ -66,6 +69,8 @@ func leastLife(t *view.Token, minTTL *durationpb.Duration) (time.Duration, error
 	return least, nil
 }
 
+// promises reports whether a reading promises the least life. A token without a promise satisfies nobody, not even a caller who wants
+// no life in particular: for such a token a short wait may bring a better one.
 func promises(r view.Reading, least time.Duration) bool {
 	return r.State == view.Active && r.TTL >= least
 }

@@ -17,6 +17,7 @@ var healthNames = [...]string{
 	tokenbrokerv1.AdminService_ServiceDesc.ServiceName,
 }
 
+// newHealth returns a health server that knows all names from the start: NOT_SERVING is an answer, an unknown name is an error.
 func newHealth() *health.Server {
 	h := health.NewServer()
 	for _, name := range healthNames {

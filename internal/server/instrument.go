@@ -66,6 +66,7 @@ func (m rpcMetrics) method(kind, service, method string) *call {
 	return c
 }
 
+// done books the end of a call. Codes beyond gRPC's own are booked as Unknown.
 func (c *call) done(code codes.Code, begin time.Time) {
 	c.seconds.Observe(time.Since(begin).Seconds())
 	if int(code) >= len(c.handled) {
@@ -81,6 +82,7 @@ func (s *Server) Register(registrar grpc.ServiceRegistrar) {
 	registrar.RegisterService(s.instrument(tokenbrokerv1.AdminService_ServiceDesc), s)
 }
 
+// instrument returns a copy of desc; the generated one is shared by all servers of the process.
 func (s *Server) instrument(desc grpc.ServiceDesc) *grpc.ServiceDesc {
 	methods := make([]grpc.MethodDesc, len(desc.Methods))
 	for i, m := range desc.Methods {
@@ -96,6 +98,7 @@ func (s *Server) instrument(desc grpc.ServiceDesc) *grpc.ServiceDesc {
 	return &desc
 }
 
+// unary wraps a handler. The deferred function costs no allocation, because it does not outlive the call's frame.
 func (s *Server) unary(c *call, next grpc.MethodHandler) grpc.MethodHandler {
 	return func(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (response any, err error) {
 		begin := time.Now()
@@ -113,6 +116,7 @@ func (s *Server) unary(c *call, next grpc.MethodHandler) grpc.MethodHandler {
 	}
 }
 
+// stream does the same for a stream, which counts as handled when it ends.
 func (s *Server) stream(c *call, next grpc.StreamHandler) grpc.StreamHandler {
 	return func(srv any, stream grpc.ServerStream) (err error) {
 		begin := time.Now()

@@ -17,6 +17,9 @@ import (
 const catchUpWait = 3 * time.Second
 
 // ReportInvalidToken implements the method of that name. A report of any version but the current one is answered like GetToken.
+//
+// After the leader's answer the token is read anew like in GetToken, too: what it confirmed may still be something that this replica
+// cannot promise.
 func (s *Server) ReportInvalidToken(
 	ctx context.Context, req *tokenbrokerv1.ReportInvalidTokenRequest,
 ) (*tokenbrokerv1.ReportInvalidTokenResponse, error) {
@@ -53,7 +56,8 @@ func newerThan(t *view.Token, version int64) func() bool {
 	return func() bool { return t.Read().Record.Version > version || t.Removed() }
 }
 
-// reported returns the version that the caller means; 0 for a value that is not the current one.
+// reported returns the version that the caller means; 0 for a value that is not the current one. A value that was current once, and
+// one that never was, are the same to this replica: it keeps no old values. Blocks like catchUp.
 func (s *Server) reported(ctx context.Context, t *view.Token, req *tokenbrokerv1.ReportInvalidTokenRequest) (int64, error) {
 	switch by := req.GetReported().(type) {
 	case *tokenbrokerv1.ReportInvalidTokenRequest_Version:
@@ -105,7 +109,8 @@ func (s *Server) catchUp(ctx context.Context, t *view.Token, version int64) erro
 	}
 }
 
-// provedSince reports whether the view was proved current by a read that was sent after an instant.
+// provedSince reports whether the view was proved current by a read that was sent after an instant. The view counts time
+// pessimistically, so that a proof never looks younger than it is.
 func (s *Server) provedSince(instant time.Time) bool {
 	elapsed := time.Since(instant) // before Age: a pause in between must not make the proof look younger
 	age, ok := s.view.Age()

@@ -85,7 +85,8 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	}
 }
 
-// drain blocks until every call has ended.
+// drain blocks until every call has ended. Streams and waits must be ended first: a graceful stop waits for them without limit. The
+// listener is closed at once, so that new connections go elsewhere.
 func (s *Server) drain(g *grpc.Server) {
 	s.Retire()
 	s.endWaits()

@@ -74,6 +74,7 @@ var (
 		message: "this replica's view is too old to know that version; ask another"}
 )
 
+// badRequest names the field, as the services promise, and never repeats a value that may be secret.
 func badRequest(field, problem string) error {
 	return &refusal{code: codes.InvalidArgument, message: field + ": " + problem}
 }
@@ -109,7 +110,7 @@ func (s *Server) noToken(name string, r view.Reading) error {
 	return refused
 }
 
-// blame adds an upstream's failure.
+// blame adds an upstream's failure, which holds no secret; the remedy is for people, and so is in the details only.
 func (r *refusal) blame(f *token.Failure) {
 	r.message += "; the last fetch failed: " + f.Meaning
 	r.metadata = map[string]string{"upstream_code": f.Code, "upstream_meaning": f.Meaning, "upstream_remedy": f.Remedy}
@@ -142,7 +143,8 @@ func (s *Server) nextAttempt(name string) time.Duration {
 	return max(0, min(plan.Next.Sub(s.cfg.Wall()), longestRetry)) + soon()
 }
 
-// toStatus is the one place where an error of a handler becomes a status.
+// toStatus is the one place where an error of a handler becomes a status. A status that an error *wraps* is nobody's business: etcd's
+// client is a gRPC client itself, and its errors would pass for ours.
 func (s *Server) toStatus(ctx context.Context, method string, err error) error {
 	var refused *refusal
 	switch {

@@ -15,6 +15,9 @@ const watchTick = 5 * time.Second
 
 // WatchToken implements the method of that name. The stream holds no queue: while Send blocks on a slow reader nothing is
 // remembered, and what is sent next is what is true then. (The transport buffers up to about 128 KB before Send blocks.)
+//
+// It returns when the caller goes away, the replica drains, or the token is no longer configured. A token whose upstream was replaced
+// goes on under its name.
 func (s *Server) WatchToken(req *tokenbrokerv1.WatchTokenRequest, stream grpc.ServerStreamingServer[tokenbrokerv1.WatchTokenResponse]) error {
 	t, err := s.find(req.GetName())
 	if err != nil {
