@@ -128,7 +128,7 @@ func (v *View) Age() (time.Duration, bool) {
 	if p == nil || p.era != now.Era {
 		return 0, false
 	}
-	return now.At.Sub(p.at), true
+	return max(now.At.Sub(p.at), 0), true // a proof may have come in since the look at the clock
 }
 
 // InSync reports whether the view was proved current within the sync window.

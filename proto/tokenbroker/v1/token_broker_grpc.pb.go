@@ -43,13 +43,17 @@ const (
 type TokenBrokerServiceClient interface {
 	// GetToken answers with the current token and the life that this replica guarantees for it. It answers at once while the token
 	// is ACTIVE. Otherwise it waits up to one second (and never past the caller's deadline) for a newer version before it answers
-	// with a SUSPECT token, or with UNAVAILABLE if the token has expired.
+	// with a SUSPECT token, or with UNAVAILABLE if the token has expired; a replica that is cut off from the store does not wait,
+	// since it could not hear of a newer version.
 	//
-	// Further errors: FAILED_PRECONDITION if min_ttl is longer than the broker can ever promise for this token.
+	// Further errors: FAILED_PRECONDITION if min_ttl is at or above the longest life that the broker can ever promise for this
+	// token; DEADLINE_EXCEEDED if no token had min_ttl left in time.
 	GetToken(ctx context.Context, in *GetTokenRequest, opts ...grpc.CallOption) (*GetTokenResponse, error)
 	// WatchToken sends the current token first (as soon as there is one), then each new version and each change of state. A slow
 	// reader gets only the newest: versions in between are skipped, never queued. The stream ends only with the caller, with the
-	// replica's shutdown (UNAVAILABLE: open it again elsewhere), or when the token is taken out of the configuration (NOT_FOUND).
+	// replica's shutdown or the connection's greatest age (UNAVAILABLE: open it again, elsewhere), or when the token is taken out of
+	// the configuration (NOT_FOUND). A message says *that* something changed; the life of a rotating token is renewed without one,
+	// so whoever needs to know what is left calls GetToken.
 	// While no living token can be promised it stays open and silent after the last message, whose state told of it.
 	WatchToken(ctx context.Context, in *WatchTokenRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchTokenResponse], error)
 	// ReportInvalidToken tells the broker that the upstream refused a token before its time (WeChat: errcode 40001, 40014 or 42001
@@ -59,7 +63,9 @@ type TokenBrokerServiceClient interface {
 	// the same token (same version) is returned.
 	//
 	// Further errors: RESOURCE_EXHAUSTED (RetryInfo says when to come back) if the spacing between refreshes or the daily budget
-	// does not allow another fetch now; DEADLINE_EXCEEDED if the caller's deadline ends first (the report stands nevertheless).
+	// does not allow another fetch now; UNAVAILABLE if the fetch failed, there is no leader, or the store cannot be reached;
+	// INVALID_ARGUMENT for a version that was never handed out; DEADLINE_EXCEEDED if the caller's deadline ends first (the report
+	// stands nevertheless).
 	ReportInvalidToken(ctx context.Context, in *ReportInvalidTokenRequest, opts ...grpc.CallOption) (*ReportInvalidTokenResponse, error)
 	// ListTokens lists every configured token with version, state and life, sorted by name; never a token's value.
 	ListTokens(ctx context.Context, in *ListTokensRequest, opts ...grpc.CallOption) (*ListTokensResponse, error)
@@ -138,13 +144,17 @@ func (c *tokenBrokerServiceClient) ListTokens(ctx context.Context, in *ListToken
 type TokenBrokerServiceServer interface {
 	// GetToken answers with the current token and the life that this replica guarantees for it. It answers at once while the token
 	// is ACTIVE. Otherwise it waits up to one second (and never past the caller's deadline) for a newer version before it answers
-	// with a SUSPECT token, or with UNAVAILABLE if the token has expired.
+	// with a SUSPECT token, or with UNAVAILABLE if the token has expired; a replica that is cut off from the store does not wait,
+	// since it could not hear of a newer version.
 	//
-	// Further errors: FAILED_PRECONDITION if min_ttl is longer than the broker can ever promise for this token.
+	// Further errors: FAILED_PRECONDITION if min_ttl is at or above the longest life that the broker can ever promise for this
+	// token; DEADLINE_EXCEEDED if no token had min_ttl left in time.
 	GetToken(context.Context, *GetTokenRequest) (*GetTokenResponse, error)
 	// WatchToken sends the current token first (as soon as there is one), then each new version and each change of state. A slow
 	// reader gets only the newest: versions in between are skipped, never queued. The stream ends only with the caller, with the
-	// replica's shutdown (UNAVAILABLE: open it again elsewhere), or when the token is taken out of the configuration (NOT_FOUND).
+	// replica's shutdown or the connection's greatest age (UNAVAILABLE: open it again, elsewhere), or when the token is taken out of
+	// the configuration (NOT_FOUND). A message says *that* something changed; the life of a rotating token is renewed without one,
+	// so whoever needs to know what is left calls GetToken.
 	// While no living token can be promised it stays open and silent after the last message, whose state told of it.
 	WatchToken(*WatchTokenRequest, grpc.ServerStreamingServer[WatchTokenResponse]) error
 	// ReportInvalidToken tells the broker that the upstream refused a token before its time (WeChat: errcode 40001, 40014 or 42001
@@ -154,7 +164,9 @@ type TokenBrokerServiceServer interface {
 	// the same token (same version) is returned.
 	//
 	// Further errors: RESOURCE_EXHAUSTED (RetryInfo says when to come back) if the spacing between refreshes or the daily budget
-	// does not allow another fetch now; DEADLINE_EXCEEDED if the caller's deadline ends first (the report stands nevertheless).
+	// does not allow another fetch now; UNAVAILABLE if the fetch failed, there is no leader, or the store cannot be reached;
+	// INVALID_ARGUMENT for a version that was never handed out; DEADLINE_EXCEEDED if the caller's deadline ends first (the report
+	// stands nevertheless).
 	ReportInvalidToken(context.Context, *ReportInvalidTokenRequest) (*ReportInvalidTokenResponse, error)
 	// ListTokens lists every configured token with version, state and life, sorted by name; never a token's value.
 	ListTokens(context.Context, *ListTokensRequest) (*ListTokensResponse, error)
