@@ -129,6 +129,28 @@ func TestDemonstrationServesTheSameTokenAtEveryReplicaWithALifeThatFalls(t *test
 	}
 }
 
+// The lines that the demonstration prints to be copied.
+func TestWhatTheDemonstrationSuggestsWorks(t *testing.T) {
+	t.Parallel()
+	d := startDemo(t, "--replicas", "2")
+	suggested := 0
+	for line := range strings.Lines(d.out.String()) {
+		words := strings.Fields(line)
+		if len(words) == 0 || words[0] != program {
+			continue
+		}
+		suggested++
+		if words[1] == "watch" { // it never ends
+			start(t, nil, program, words[1:]...).out.await(t, "active")
+		} else if r := command(t, words[1:]...); r.code != 0 || r.err != "" || r.out == "" {
+			t.Errorf("%s exit code %d\n%s%s", line, r.code, r.out, r.err)
+		}
+	}
+	if suggested < 4 {
+		t.Errorf("%d commands are suggested:\n%s", suggested, d.out.String())
+	}
+}
+
 // get runs `broker get`.
 func get(t *testing.T, server, name, form string) string {
 	t.Helper()

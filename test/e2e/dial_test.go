@@ -46,7 +46,7 @@ func connect(t *testing.T, target string, opts ...grpc.DialOption) *grpc.ClientC
 // publishedServiceConfig is the service config that callers are given, as it stands in the program's source.
 func publishedServiceConfig(t *testing.T) string {
 	t.Helper()
-	source, err := os.ReadFile(filepath.Join(root, "cmd/broker/dial.go"))
+	source, err := os.ReadFile(filepath.Join(root, "cmd", "broker", "dial.go"))
 	if err != nil {
 		t.Fatal(err)
 	}

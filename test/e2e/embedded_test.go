@@ -52,7 +52,7 @@ func TestThreeBrokersWithEmbeddedEtcdAreOneCluster(t *testing.T) {
 		endpoints = append(endpoints, client)
 		etcd := fmt.Sprintf("{embedded: {data_dir: %s, listen_client: %q, listen_peer: %q, initial_cluster: {%s}}}",
 			filepath.Join(t.TempDir(), "data"), client, peer, strings.Join(members, ", "))
-		s.brokers = append(s.brokers, newBroker(t, fmt.Sprintf("r%d", i+1), etcd, s.bothTokens("")))
+		s.brokers = append(s.brokers, newBroker(t, fmt.Sprintf("r%d", i+1), etcd, s.bothTokens()))
 	}
 	for _, b := range s.brokers {
 		b.launch(t)

@@ -20,14 +20,16 @@ const failoverTime = sessionTTL + time.Second
 
 func TestKilledLeaderIsReplacedWithoutAFailedCallOrAFetch(t *testing.T) {
 	s := newSite(t, 3, wechattest.Config{})
-	s.serve(t, 3, s.bothTokens(""), stable, classic)
-	before := s.fetches()
+	s.serve(t, 3, s.bothTokens(), stable, classic)
+	before, published := s.fetches(), publishedServiceConfig(t)
 	var took []time.Duration
 	for range 4 {
 		old := s.election.last()
 		leader := s.leader(t)
 		survivors := s.others(leader)
-		tr := startTraffic(t, directly(survivors...), stable, classic)
+		conns := directly(survivors...)
+		conns[everyone] = dialAll(t, published, s.brokers...) // it repeats what the killed replica owes
+		tr := startTraffic(t, conns, stable, classic)
 		tr.goOn(t)
 
 		killed := time.Now()
@@ -55,7 +57,7 @@ func TestKilledLeaderIsReplacedWithoutAFailedCallOrAFetch(t *testing.T) {
 func TestEtcdctlShowsWhoLeads(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1, wechattest.Config{})
-	s.serve(t, 2, s.bothTokens(""), stable, classic)
+	s.serve(t, 2, s.bothTokens(), stable, classic)
 	old := s.election.last()
 	s.leader(t).kill()
 	next := s.election.next(t, old)

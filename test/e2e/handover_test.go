@@ -16,7 +16,7 @@ const handOverTime = 500 * time.Millisecond
 
 func TestStoppedLeaderHandsOverWithoutAFailedCall(t *testing.T) {
 	s := newSite(t, 3, wechattest.Config{})
-	s.serve(t, 3, s.bothTokens(""), stable, classic)
+	s.serve(t, 3, s.bothTokens(), stable, classic)
 	before := s.fetches()
 	published := publishedServiceConfig(t)
 	var took []time.Duration

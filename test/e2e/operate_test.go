@@ -69,7 +69,7 @@ func (st *stream) await(t *testing.T, version int64) []*tokenbrokerv1.Token {
 func TestForcedRefreshThroughAFollowerReachesEveryStream(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1, wechattest.Config{})
-	s.serve(t, 3, s.bothTokens(""), stable)
+	s.serve(t, 3, s.bothTokens(), stable)
 	old := firstToken(t, s.brokers[0], stable)
 	var streams []*stream
 	for _, b := range s.brokers {
@@ -78,6 +78,8 @@ func TestForcedRefreshThroughAFollowerReachesEveryStream(t *testing.T) {
 		streams = append(streams, st)
 	}
 
+	tr := startTraffic(t, directly(s.brokers...), stable)
+	tr.goOn(t)
 	follower := s.others(s.leader(t))[0]
 	if r := command(t, "refresh", stable, "--force", "--yes", "--server", follower.grpc); r.code != 0 {
 		t.Fatalf("exit code %d\n%s", r.code, r.err)
@@ -106,12 +108,14 @@ func TestForcedRefreshThroughAFollowerReachesEveryStream(t *testing.T) {
 	if r := command(t, "refresh", stable, "--force", "--yes", "--server", follower.grpc); r.code != 4 {
 		t.Errorf("a second forced refresh ends with exit code %d, want 4\n%s%s", r.code, r.out, r.err)
 	}
+	tr.goOn(t)
+	judge(t, s.wechat, tr.end(), old.GetAccessToken())
 }
 
 func TestResigningThroughAFollowerMakesAnotherLead(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1, wechattest.Config{})
-	s.serve(t, 2, s.bothTokens(""), stable, classic)
+	s.serve(t, 2, s.bothTokens(), stable, classic)
 	before := s.fetches()
 	tr := startTraffic(t, directly(s.brokers...), stable, classic)
 	for range 3 {
@@ -138,7 +142,7 @@ func TestHangupAddsATokenWithoutARestart(t *testing.T) {
 	t.Parallel()
 	const late = "late"
 	s := newSite(t, 1, wechattest.Config{})
-	s.serve(t, 2, s.bothTokens(""), stable)
+	s.serve(t, 2, s.bothTokens(), stable)
 	tr := startTraffic(t, directly(s.brokers...), stable)
 	reload := func(tokens, told string) {
 		t.Helper()
@@ -150,7 +154,7 @@ func TestHangupAddsATokenWithoutARestart(t *testing.T) {
 		}
 	}
 
-	reload(s.bothTokens("")+account(late, "stable", "wx-late", s.upstream, ""), "added=[late]")
+	reload(s.bothTokens()+account(late, "stable", "wx-late", s.upstream, ""), "added=[late]")
 	version := firstToken(t, s.brokers[0], late).GetVersion()
 	for _, b := range s.brokers {
 		if got := firstToken(t, b, late).GetVersion(); got != version {
@@ -164,7 +168,7 @@ func TestHangupAddsATokenWithoutARestart(t *testing.T) {
 		firstToken(t, b, late)
 	}
 
-	reload(s.bothTokens(""), "removed=[late]")
+	reload(s.bothTokens(), "removed=[late]")
 	for _, b := range s.brokers {
 		if r := command(t, "get", late, "--server", b.grpc); r.code != 2 {
 			t.Errorf("asked for a removed token %s causes exit code %d, want 2\n%s", b.id, r.code, r.err)

@@ -11,7 +11,7 @@ import (
 func TestTokensAreServedWhileEtcdIsAwayAndKeptUpWhenItIsBack(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 3, wechattest.Config{})
-	s.serve(t, 3, s.bothTokens(""), stable, classic)
+	s.serve(t, 3, s.bothTokens(), stable, classic)
 	before := s.fetches()
 	old := s.election.last()
 	tr := startTraffic(t, directly(s.brokers...), stable, classic)
@@ -65,7 +65,7 @@ func TestReplicaStartsBeforeItsEtcd(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1, wechattest.Config{})
 	s.etcd.Members[0].Stop()
-	b := newBroker(t, "early", "{endpoints: ["+s.etcd.Endpoints()[0]+"]}", s.bothTokens(""))
+	b := newBroker(t, "early", "{endpoints: ["+s.etcd.Endpoints()[0]+"]}", s.bothTokens())
 	s.brokers = append(s.brokers, b)
 	b.launch(t)
 	b.err.await(t, "an etcd does not answer")

@@ -13,9 +13,11 @@ import (
 func TestReportsOfADeadTokenOnEveryReplicaCauseOneFetch(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1, wechattest.Config{})
-	s.serve(t, 3, s.bothTokens(""), stable)
+	s.serve(t, 3, s.bothTokens(), stable)
 	dead := firstToken(t, s.brokers[0], stable)
 	before := s.wechat.Requests(wechattest.Stable)
+	tr := startTraffic(t, directly(s.brokers...), stable)
+	tr.goOn(t)
 	if !s.wechat.Kill(dead.GetAccessToken()) {
 		t.Fatal("the token was dead already")
 	}
@@ -48,7 +50,8 @@ func TestReportsOfADeadTokenOnEveryReplicaCauseOneFetch(t *testing.T) {
 			t.Errorf("%s answered a report of version %d with version %d", a.caller, dead.GetVersion(), a.token.GetVersion())
 		}
 	}
-	judge(t, s.wechat, answers)
+	tr.goOn(t)
+	judge(t, s.wechat, append(tr.end(), answers...), dead.GetAccessToken())
 	if n := s.wechat.Requests(wechattest.Stable) - before; n != 1 {
 		t.Errorf("%d fetches for %d reports of one version, want 1", n, len(answers))
 	}
@@ -71,7 +74,7 @@ func TestReportsOfADeadTokenOnEveryReplicaCauseOneFetch(t *testing.T) {
 func TestReportOfALivingTokenChangesNothing(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1, wechattest.Config{})
-	s.serve(t, 2, s.bothTokens(""), classic)
+	s.serve(t, 2, s.bothTokens(), classic)
 	before := s.fetches()
 	for _, b := range s.brokers {
 		living := firstToken(t, b, classic)

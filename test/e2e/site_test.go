@@ -79,8 +79,8 @@ func account(name, mode, appid, upstream, life string) string {
 }
 
 // bothTokens is the configuration of a stable and a classic token.
-func (s *site) bothTokens(life string) string {
-	return account(stable, "stable", "wx-stable", s.upstream, life) + account(classic, "classic", "wx-classic", s.upstream, life)
+func (s *site) bothTokens() string {
+	return account(stable, "stable", "wx-stable", s.upstream, "") + account(classic, "classic", "wx-classic", s.upstream, "")
 }
 
 // serve starts n replicas with the tokens given, and returns when each of them hands out all of the names.

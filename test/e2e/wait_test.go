@@ -34,26 +34,26 @@ type transcript struct {
 }
 
 // Write implements io.Writer.
-func (t *transcript) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.text.Write(p)
+func (tr *transcript) Write(p []byte) (int, error) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	return tr.text.Write(p)
 }
 
-func (t *transcript) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.text.String()
+func (tr *transcript) String() string {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	return tr.text.String()
 }
 
 // tail returns the last lines.
-func (t *transcript) tail(lines int) string {
-	all := strings.Split(strings.TrimRight(t.String(), "\n"), "\n")
+func (tr *transcript) tail(lines int) string {
+	all := strings.Split(strings.TrimRight(tr.String(), "\n"), "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
 // await waits until a text has been written.
-func (t *transcript) await(tb *testing.T, text string) {
-	tb.Helper()
-	eventually(tb, ample, "the text \""+text+"\"", func() bool { return strings.Contains(t.String(), text) })
+func (tr *transcript) await(t *testing.T, text string) {
+	t.Helper()
+	eventually(t, ample, "the text \""+text+"\"", func() bool { return strings.Contains(tr.String(), text) })
 }
