@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/tokenbroker/tokenbroker/internal/token"
@@ -104,11 +105,11 @@ func (s *Store) decodeRecord(key string, data []byte) (token.Record, error) {
 	if err != nil {
 		return token.Record{}, err
 	}
-	if in.Version < 0 || in.LifeMillis < 0 || in.Failures < 0 || in.Version == 0 && !value.IsZero() {
+	if in.Version < 0 || in.LifeMillis < 0 || in.LifeMillis > longestMillis || in.Failures < 0 || in.Version == 0 && !value.IsZero() {
 		return token.Record{}, fmt.Errorf("%w: %s contradicts itself", errFinal, key)
 	}
 	rec := token.Record{
-		Version: in.Version, Source: in.Source, Value: value, IssuedAt: in.IssuedAt, Life: time.Duration(in.LifeMillis) * time.Millisecond,
+		Version: in.Version, Source: in.Source, Value: value, IssuedAt: in.IssuedAt, Life: duration(in.LifeMillis),
 		Pending: (*token.Intent)(in.Pending), Doubt: in.Doubt, Drained: in.Drained, Condemned: in.Condemned,
 		RefreshedAt: in.RefreshedAt, Spent: token.Spending(in.Spent), Failures: in.Failures, HandedOver: in.HandedOver,
 	}
@@ -137,7 +138,7 @@ func decodeFailure(f *storedFailure) *token.Failure {
 	}
 	return &token.Failure{
 		Outcome: f.Outcome, Class: f.Class, Written: f.Written, Code: f.Code, Meaning: f.Meaning, Remedy: f.Remedy,
-		Message: f.Message, RetryAfter: time.Duration(f.RetryAfterMillis) * time.Millisecond, At: f.At,
+		Message: f.Message, RetryAfter: duration(f.RetryAfterMillis), At: f.At,
 	}
 }
 
@@ -160,10 +161,26 @@ func (s *Store) decodeOrphan(key, attempt string, data []byte) (token.Orphan, er
 	if err != nil {
 		return token.Orphan{}, err
 	}
-	return token.Orphan{
+	o := token.Orphan{
 		Attempt: attempt, Outcome: in.Outcome, Late: in.Late,
-		Value: value, IssuedAt: in.IssuedAt, Life: time.Duration(in.LifeMillis) * time.Millisecond,
-	}, nil
+		Value: value, IssuedAt: in.IssuedAt, Life: duration(in.LifeMillis),
+	}
+	switch {
+	case o.Outcome == token.OutcomeToken && !value.IsZero() && o.Life > 0 && in.LifeMillis <= longestMillis:
+	case o.Outcome == token.OutcomeNone && value.IsZero():
+	case o.Outcome == token.OutcomeUnknown && value.IsZero() && o.Late:
+	default:
+		return token.Orphan{}, fmt.Errorf("%w: %s contradicts itself", errFinal, key)
+	}
+	return o, nil
+}
+
+// longestMillis is the longest time.Duration in whole milliseconds.
+const longestMillis = int64(math.MaxInt64 / time.Millisecond)
+
+// duration is what was stored in milliseconds, within what a time.Duration can be.
+func duration(millis int64) time.Duration {
+	return time.Duration(min(max(millis, 0), longestMillis)) * time.Millisecond
 }
 
 func (s *Store) seal(key string, value token.Secret) ([]byte, error) {

@@ -232,6 +232,6 @@ func decodeReply(r *storedReply) *token.Reply {
 		return nil
 	}
 	return &token.Reply{
-		Verdict: r.Verdict, RetryAfter: time.Duration(r.RetryAfterMillis) * time.Millisecond, Reason: r.Reason, Failure: decodeFailure(r.Failure),
+		Verdict: r.Verdict, RetryAfter: duration(r.RetryAfterMillis), Reason: r.Reason, Failure: decodeFailure(r.Failure),
 	}
 }
