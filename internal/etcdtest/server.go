@@ -25,8 +25,8 @@ const startTimeout = 30 * time.Second
 // Server is one member of an etcd cluster. Its methods are safe for concurrent use.
 type Server struct {
 	cfg embedded.Config
-	// In a cluster, the other members reach this one through here. etcd leaves connections from its peers open when it stops, for
-	// seconds; cutting them lets Stop be quick and leaves no goroutine behind.
+	// The other members reach this one through here. etcd leaves connections from its peers open when it has stopped, for seconds;
+	// cutting them leaves no goroutine behind.
 	peers *Proxy
 
 	mu      sync.Mutex // held while the member starts and stops
@@ -48,13 +48,13 @@ func (s *Server) Client(tb testing.TB, opts ...grpc.DialOption) *clientv3.Client
 	return Dial(tb, []string{s.Endpoint()}, opts...)
 }
 
-// Stop stops the member, if it runs, and keeps its data. All clients' streams end.
+// Stop stops the member, if it runs, and keeps its data. All clients' streams end. In a cluster it takes a second.
 func (s *Server) Stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.running != nil {
+		s.running.Close() // hands the leadership of the cluster over, for which it needs its peers
 		s.peers.Cut()
-		s.running.Close()
 		s.running = nil
 	}
 }

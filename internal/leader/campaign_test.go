@@ -4,9 +4,11 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -116,6 +118,66 @@ func TestCandidateThatLostItsLeaseInAPartitionNeverLeadsWithIt(t *testing.T) {
 	}
 }
 
+// What was read before is only a hint: the transaction proves the win.
+func TestKeyLostOnTheWayToTheLeadDoesNotLead(t *testing.T) {
+	t.Parallel()
+	server := etcdtest.Start(t)
+	client := server.Client(t)
+	lost, byHand := "", prefix+"/by-hand"
+	p := play(t, server.Client(t, before(txn, func() {
+		lost = queued(t, client, 1)[0]
+		if _, err := client.Txn(t.Context()).Then(clientv3.OpDelete(lost), clientv3.OpPut(byHand, "")).Commit(); err != nil {
+			t.Error(err)
+		}
+	})), leader.Config{ID: "a"})
+	if got := queued(t, client, 2); got[0] != byHand || got[1] == lost {
+		t.Fatalf("%v stand, want %s and a new key", got, byHand)
+	}
+	p.none(t)
+	if _, err := client.Delete(t.Context(), byHand); err != nil {
+		t.Fatal(err)
+	}
+	stands(t, client, p.next(t))
+}
+
+// Some versions of etcd answer linearizable reads from the past (issue 20418).
+func TestCandidateIsNotMisledByAFalseRead(t *testing.T) {
+	t.Parallel()
+	server := etcdtest.Start(t)
+	client := server.Client(t)
+	a := play(t, client, leader.Config{ID: "a"})
+	l := a.next(t)
+	b := play(t, server.Client(t, afterReads(func(r *pb.RangeResponse) {
+		r.Kvs = r.Kvs[:min(1, len(r.Kvs))] // nobody but the reader itself
+	})), leader.Config{ID: "b"})
+	queued(t, client, 2)
+	l.lasts(t, ttl)
+	b.none(t)
+	a.stop(errTestOver)
+	stands(t, client, b.next(t))
+}
+
+func TestWatchMissesNothingSinceTheRead(t *testing.T) {
+	t.Parallel()
+	server := etcdtest.Start(t)
+	client := server.Client(t)
+	a := play(t, client, leader.Config{ID: "a"})
+	l := a.next(t)
+	key := watchKey(t, client, l.term)
+	var once sync.Once
+	b := play(t, server.Client(t, afterReads(func(*pb.RangeResponse) {
+		once.Do(func() {
+			a.stop(errTestOver)
+			<-key.deleted
+		})
+	})), leader.Config{ID: "b", TTL: 20 * time.Second})
+	begun := time.Now()
+	b.next(t)
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("the candidate missed what happened between its read and its watch, and led only after %v", took)
+	}
+}
+
 func TestUnknownOutcomesLeaveNothingBehind(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]struct {
@@ -186,9 +248,21 @@ func TestWatchesRequireALeader(t *testing.T) {
 		t.Errorf("the leader's watch asks for %v", got)
 	}
 	observer := etcdtest.Start(t).Client(t, requireLeaders(asked))
-	observe(t, observer)
+	observe(t, observer, never)
 	if got := <-asked; !slices.Equal(got, []string{rpctypes.MetadataHasLeader}) {
 		t.Errorf("the observer's watch asks for %v", got)
+	}
+}
+
+func TestEndedLeaseIsNoticedByTheNextKeepAlive(t *testing.T) {
+	t.Parallel()
+	server := etcdtest.Start(t)
+	l := play(t, server.Client(t, muteWatches()), leader.Config{ID: "a", TTL: 8 * time.Second}).next(t)
+	begun := time.Now()
+	revoke(t, server.Client(t), l.term.Key)
+	l.lost(t, leader.ErrTrustLost)
+	if took := time.Since(begun); took > 4*time.Second {
+		t.Errorf("the lead ended %v after its lease, with a keep-alive every 2 s", took)
 	}
 }
 

@@ -198,6 +198,22 @@ func TestLeadThatKeepsReturningDoesNotSpin(t *testing.T) {
 	}
 }
 
+func TestLongLeadMakesUpForQuickOnes(t *testing.T) {
+	t.Parallel()
+	client := etcdtest.Start(t).Client(t)
+	p := play(t, client, leader.Config{ID: "a"})
+	for range 5 {
+		p.next(t).leave <- nil
+	}
+	l := p.next(t)
+	l.lasts(t, 2*ttl+ttl/2)
+	begun := time.Now()
+	l.leave <- nil
+	if took := p.next(t).began.Sub(begun); took > 400*time.Millisecond {
+		t.Errorf("after a long lead the next began after %v, as after a quick one", took)
+	}
+}
+
 func TestShutdownWhileEtcdIsAwayEndsInTime(t *testing.T) {
 	t.Parallel()
 	for name, cutOff := range map[string]func(*etcdtest.Server, *etcdtest.Proxy){
@@ -236,7 +252,9 @@ func TestElectorRunsOnce(t *testing.T) {
 	client := etcdtest.Start(t).Client(t)
 	p := play(t, client, leader.Config{ID: "a"})
 	p.next(t)
-	if err := p.Run(t.Context(), func(context.Context, leader.Term) error { return nil }); err == nil {
+	ctx, cancel := context.WithTimeout(t.Context(), ttl)
+	defer cancel()
+	if err := p.Run(ctx, func(context.Context, leader.Term) error { return nil }); err == nil {
 		t.Error("a second Run beside the first did not fail")
 	}
 }

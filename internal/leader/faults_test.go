@@ -42,6 +42,28 @@ func loseAnswer(method string, nth int) grpc.DialOption {
 	})
 }
 
+// before runs a function before the first call of a method goes out.
+func before(method string, run func()) grpc.DialOption {
+	var once sync.Once
+	return grpc.WithChainUnaryInterceptor(func(ctx context.Context, called string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		if called == method {
+			once.Do(run)
+		}
+		return invoke(ctx, called, req, reply, cc, opts...)
+	})
+}
+
+// afterReads runs a function on the answer to each read, which may do something meanwhile, or change the answer.
+func afterReads(run func(*pb.RangeResponse)) grpc.DialOption {
+	return grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		err := invoke(ctx, method, req, reply, cc, opts...)
+		if r, ok := reply.(*pb.RangeResponse); ok && err == nil {
+			run(r)
+		}
+		return err
+	})
+}
+
 // grantOf has etcd grant another TTL than it is asked for.
 func grantOf(seconds int64) grpc.DialOption {
 	return grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {

@@ -12,8 +12,11 @@ import (
 	"github.com/tokenbroker/tokenbroker/internal/leader"
 )
 
+// never is a TTL so long that an Observer of it does not read again by itself.
+const never = time.Hour
+
 // observe runs an Observer until the test ends.
-func observe(t *testing.T, client *clientv3.Client) *leader.Observer {
+func observe(t *testing.T, client *clientv3.Client, ttl time.Duration) *leader.Observer {
 	t.Helper()
 	o := leader.NewObserver(client, leader.Config{Prefix: prefix, TTL: ttl})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -77,7 +80,7 @@ func TestObserverFollowsTheElection(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t)
 	client := server.Client(t)
-	o := observe(t, client)
+	o := observe(t, client, never)
 	if got := leader.NewObserver(client, leader.Config{}).Election(); got.Leader != nil || got.Revision != 0 {
 		t.Errorf("an observer that has not run shows %+v", got)
 	}
@@ -108,7 +111,7 @@ func TestObserverFollowsTheElection(t *testing.T) {
 func TestObserverTellsOfChangesOnly(t *testing.T) {
 	t.Parallel()
 	client := etcdtest.Start(t).Client(t)
-	o := observe(t, client)
+	o := observe(t, client, ttl)
 	p := play(t, client, leader.Config{ID: "a"})
 	l := p.next(t)
 	proclaimed(t, o, l)
@@ -130,16 +133,23 @@ func TestObserverTellsOfChangesOnly(t *testing.T) {
 func TestObserverSurvivesWhatOthersPut(t *testing.T) {
 	t.Parallel()
 	client := etcdtest.Start(t).Client(t)
-	o := observe(t, client)
+	o := observe(t, client, never)
 	shows(t, o)
 	for _, value := range []string{"not JSON", "", `{"id":7}`, `{"id":"x","since":"yesterday"}`, `[]`, "\xff"} {
-		if _, err := client.Put(t.Context(), prefix+"/by-hand", value); err != nil {
+		changed := o.Changed()
+		r, err := client.Put(t.Context(), prefix+"/by-hand", value)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	e := shows(t, o, "")
-	if diff := cmp.Diff(leader.Proclamation{}, e.Leader.Proclamation); diff != "" {
-		t.Errorf("proclamation of a value that is none (-want +got):\n%s", diff)
+		for o.Election().Revision < r.Header.Revision {
+			select {
+			case <-changed:
+			case <-time.After(10 * time.Millisecond): // a change of nothing that shows
+			}
+		}
+		if diff := cmp.Diff(leader.Proclamation{}, o.Election().Leader.Proclamation); diff != "" {
+			t.Errorf("proclamation of %q (-want +got):\n%s", value, diff)
+		}
 	}
 	play(t, client, leader.Config{ID: "a"})
 	shows(t, o, "", "a")
@@ -153,7 +163,7 @@ func TestObserverSurvivesCompactionWhileCutOff(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t)
 	client, proxy := server.Client(t), server.Proxy(t)
-	o := observe(t, proxy.Client(t))
+	o := observe(t, proxy.Client(t), 10*time.Second)
 	p := play(t, client, leader.Config{ID: "a"})
 	shows(t, o, "a")
 	proxy.Cut()
@@ -173,7 +183,7 @@ func TestObserverSurvivesCompactionWhileCutOff(t *testing.T) {
 func TestObserverSurvivesRestartsOfEtcd(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t)
-	o := observe(t, server.Client(t))
+	o := observe(t, server.Client(t), 10*time.Second)
 	proclaimed(t, o, play(t, server.Client(t), leader.Config{ID: "a", TTL: 10 * time.Second}).next(t))
 	for _, id := range []string{"b", "c"} {
 		server.Restart(t)
@@ -187,7 +197,7 @@ func TestObserverSurvivesRestartsOfEtcd(t *testing.T) {
 func TestObserverWithASilentWatchIsLateAtMost(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t)
-	o := observe(t, server.Client(t, muteWatches()))
+	o := observe(t, server.Client(t, muteWatches()), ttl)
 	shows(t, o)
 	p := play(t, server.Client(t), leader.Config{ID: "a"})
 	shows(t, o, "a")
@@ -198,7 +208,7 @@ func TestObserverWithASilentWatchIsLateAtMost(t *testing.T) {
 func TestObserverWithoutAWatchReadsAgain(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t)
-	o := observe(t, server.Client(t, stallWatches()))
+	o := observe(t, server.Client(t, stallWatches()), ttl)
 	shows(t, o)
 	play(t, server.Client(t), leader.Config{ID: "a"})
 	shows(t, o, "a")
@@ -208,7 +218,7 @@ func TestObserverCutOffInTheMiddleComesBack(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t)
 	client, proxy := server.Client(t), server.Proxy(t)
-	o := observe(t, proxy.Client(t))
+	o := observe(t, proxy.Client(t), never)
 	shows(t, o)
 	proxy.Hold(etcdtest.Both)
 	play(t, client, leader.Config{ID: "a"}).next(t)
