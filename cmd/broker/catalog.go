@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -122,14 +123,10 @@ func (l lives) Version() int64 {
 	return 0
 }
 
-// alike reports whether both configurations make the same refresher.
+// alike reports whether both configurations make the same refresher, wherever the secret is written.
 func (t tokenConfig) alike(other tokenConfig) bool {
-	a, b := t.WeChat, other.WeChat
-	return a.Mode == b.Mode && a.AppID == b.AppID && a.BaseURL == b.BaseURL && a.MaxLife == b.MaxLife && a.Overlap == b.Overlap &&
-		a.Secret.Reveal() == b.Secret.Reveal() &&
-		t.Policy.Ahead == other.Policy.Ahead && t.Policy.DailyBudget == other.Policy.DailyBudget && t.Policy.Reserve == other.Policy.Reserve &&
-		t.Policy.TrustReports == other.Policy.TrustReports &&
-		slices.EqualFunc(t.Policy.Rules, other.Policy.Rules, func(x, y refresh.Rule) bool { return x.Text == y.Text })
+	t.SecretFrom, other.SecretFrom = "", ""
+	return reflect.DeepEqual(t, other)
 }
 
 // refreshers returns the present refreshers by name, and a channel that is closed when they change.
@@ -145,15 +142,15 @@ func (c *catalog) refreshers() (map[string]*refresh.Refresher, <-chan struct{}) 
 
 // Plan implements server.Planner. Every replica computes the same from its record, so that all can tell without asking the leader;
 // back-off and quiet waits are known to the leader alone and left out.
-func (c *catalog) Plan(name string) (server.Plan, bool) {
+func (c *catalog) Plan(name string) server.Plan {
 	c.mu.Lock()
 	it, ok := c.items[name]
 	c.mu.Unlock()
 	t := c.view.Token(name)
 	if !ok || t == nil {
-		return server.Plan{}, false
+		return server.Plan{}
 	}
 	policy, r, wall := it.refresher.Policy(), t.Read(), c.clock.Wall()
 	in, why := policy.Due(*r.Record, it.refresher.Traits(), wall, r.Nominal)
-	return server.Plan{Next: wall.Add(in), Reason: why, DailyBudget: policy.DailyBudget}, true
+	return server.Plan{Next: wall.Add(in), Reason: why, DailyBudget: policy.DailyBudget}
 }

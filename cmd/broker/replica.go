@@ -10,8 +10,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/keepalive"
 
 	"github.com/tokenbroker/tokenbroker/internal/clock"
 	"github.com/tokenbroker/tokenbroker/internal/leader"
@@ -76,19 +74,12 @@ func newReplica(cfg *config, client *clientv3.Client, address string, registry *
 	}
 	r.server = server.New(server.Config{
 		ReplicaID: cfg.Replica.ID, Address: address, Version: thisBuild().Version, Started: c.Wall(),
-		Logger: log.With("component", "server"), Reflection: cfg.GRPC.Reflection, DrainTimeout: drainTime, Options: connections(cfg.GRPC),
+		Logger: log.With("component", "server"), Reflection: cfg.GRPC.Reflection, DrainTimeout: drainTime, MaxConnectionAge: cfg.GRPC.MaxConnectionAge,
 	}, v, r.store, seen, r.catalog)
 	if err := registry.Register(r.server); err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
 	return r, nil
-}
-
-// connections bounds the age of connections as configured; the rest is as package server has it.
-func connections(c grpcConfig) []grpc.ServerOption {
-	return []grpc.ServerOption{grpc.KeepaliveParams(keepalive.ServerParameters{
-		MaxConnectionAge: c.MaxConnectionAge, MaxConnectionAgeGrace: 5 * time.Minute, Time: time.Minute, Timeout: 20 * time.Second,
-	})}
 }
 
 // reconfigure replaces the set of tokens, and says what changed. Not to be called twice at once.
@@ -117,7 +108,7 @@ func (r *replica) run(ctx context.Context, listener net.Listener) error {
 	parts, failed := errgroup.WithContext(beyond)
 	parts.Go(func() error { return r.store.Run(feeding) })
 	parts.Go(func() error { return r.observer.Run(feeding) })
-	parts.Go(func() error { r.followClock(feeding); return nil })
+	parts.Go(func() error { return r.clock.Run(feeding) })
 	parts.Go(func() error { defer close(led); return r.elector.Run(leading, crew.lead) })
 	parts.Go(func() error { defer close(served); return r.server.Run(serving, listener) })
 
@@ -151,18 +142,4 @@ func (r *replica) runReloading(ctx context.Context, listener net.Listener, l *re
 	stop()
 	<-ended
 	return err
-}
-
-// followClock keeps slow corrections of the wall clock from adding up to a jump.
-func (r *replica) followClock(ctx context.Context) {
-	tick := time.NewTicker(2 * time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			r.clock.Follow()
-		case <-ctx.Done():
-			return
-		}
-	}
 }

@@ -12,6 +12,7 @@
 package clock
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -96,12 +97,6 @@ func (c *Clock) Wall() time.Time {
 	return wall
 }
 
-// WallAt translates an instant into the present wall clock's time.
-func (c *Clock) WallAt(at Instant) time.Time {
-	now := c.Read()
-	return now.Wall.Add(at.Sub(now.At))
-}
-
 func (c *Clock) adrift(mono time.Duration, wall time.Time) bool {
 	drift := wall.UnixNano() - int64(mono) - c.offset.Load()
 	return drift > int64(Tolerance) || drift < -int64(Tolerance)
@@ -124,8 +119,21 @@ func (c *Clock) settle() Reading {
 	return Reading{At: Instant(int64(mono-c.birth) + c.skipped.Load()), Era: c.era.Load(), Wall: wall}
 }
 
-// Follow accepts the present offset between the clocks as normal unless it is a jump. Call it every few seconds, so that slow
-// slewing never adds up to one.
+// Run follows the clocks every two seconds until ctx ends, so that slow slewing never adds up to a jump. It returns nil.
+func (c *Clock) Run(ctx context.Context) error {
+	tick := time.NewTicker(2 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			c.Follow()
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// Follow accepts the present offset between the clocks as normal unless it is a jump.
 func (c *Clock) Follow() {
 	mono, wall := c.source()
 	if c.adrift(mono, wall) {

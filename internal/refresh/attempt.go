@@ -54,10 +54,12 @@ func (g *reign) attempt(ctx context.Context, why string) error {
 	switch {
 	case f.failure == nil:
 		return g.commit(intent, f)
-	case f.failure.Outcome == token.OutcomeNone:
-		return g.abort(intent, f.failure, g.handOver(f.failure))
-	default:
+	case f.failure.Outcome != token.OutcomeNone:
 		return g.leaveOpen(intent, f)
+	case g.shouldHandOver(f.failure):
+		return g.abortAndHandOver(intent, f.failure)
+	default:
+		return g.abort(intent, f.failure)
 	}
 }
 
@@ -79,9 +81,7 @@ func (g *reign) begin(ctx context.Context, next token.Record, intent token.Inten
 	}
 	g.unwritten[intent.Attempt] = true
 	g.log.Warn("announcing a fetch had an unknown result; not fetching", "attempt", intent.Attempt, "err", err)
-	failure := g.notWritten(errUnknownBegin)
-	g.retryAt = g.cfg.Clock.Now().Add(backOff(*failure, 1, g.left(), g.cfg.Jitter()))
-	g.answer(token.Reply{Verdict: token.VerdictFailed, RetryAfter: firstRetry, Failure: failure})
+	g.failed(g.notWritten(errUnknownBegin))
 	return g.resync(ctx)
 }
 

@@ -24,14 +24,14 @@ func (g *reign) forced() bool {
 // spend counts one more attempt. If it is not allowed now, it returns how long to wait and why.
 func (g *reign) spend(wall time.Time, forced bool) (token.Record, time.Duration, string) {
 	next := g.rec
-	next.Spent = today(next.Spent, wall, g.traits.Calendar)
+	next.Spent = next.Spent.On(wall, g.traits.Calendar)
 	allowed := g.policy.DailyBudget
 	if !g.policy.urgent(g.rec, g.left()) {
 		allowed -= g.policy.Reserve
 	}
 	if next.Spent.Fetches >= allowed {
 		reason := fmt.Sprintf("%d of today's %d fetches are spent", next.Spent.Fetches, g.policy.DailyBudget)
-		wait := untilMidnight(wall, g.traits.Calendar)
+		wait := token.DayEnds(wall, g.traits.Calendar).Sub(wall)
 		if allowed < g.policy.DailyBudget {
 			reason += fmt.Sprintf("; the last %d are kept for a token that is missing or near its end", g.policy.Reserve)
 			wait = min(wait, max(g.left()-g.policy.Ahead/2, time.Second))
@@ -51,9 +51,9 @@ func (g *reign) spend(wall time.Time, forced bool) (token.Record, time.Duration,
 
 // forcedAllowance returns how long a forced attempt has to wait, and why; 0 if it may begin.
 func (g *reign) forcedAllowance(wall time.Time) (time.Duration, string) {
-	spent := today(g.rec.Spent, wall, g.traits.Calendar)
+	spent := g.rec.Spent.On(wall, g.traits.Calendar)
 	if spent.Forced >= g.traits.ForcedPerDay {
-		return untilMidnight(wall, g.traits.Calendar), fmt.Sprintf("the upstream allows %d forced refreshes a day, and they are spent", g.traits.ForcedPerDay)
+		return token.DayEnds(wall, g.traits.Calendar).Sub(wall), fmt.Sprintf("the upstream allows %d forced refreshes a day, and they are spent", g.traits.ForcedPerDay)
 	}
 	// A ForcedAt in the future was written by a leader whose clock is ahead: wait the whole spacing, but not longer.
 	since := wall.Sub(spent.ForcedAt)
@@ -61,21 +61,4 @@ func (g *reign) forcedAllowance(wall time.Time) (time.Duration, string) {
 		return wait, fmt.Sprintf("the upstream ignores forced refreshes less than %v apart", g.traits.ForcedSpacing)
 	}
 	return 0, ""
-}
-
-// Today returns the fetches counted on the present day of the upstream's calendar, and when that day ends.
-func Today(rec token.Record, wall time.Time, calendar *time.Location) (int64, time.Time) {
-	return today(rec.Spent, wall, calendar).Fetches, wall.Add(untilMidnight(wall, calendar))
-}
-
-func today(spent token.Spending, wall time.Time, calendar *time.Location) token.Spending {
-	if day := wall.In(calendar).Format(time.DateOnly); day != spent.Day {
-		return token.Spending{Day: day, ForcedAt: spent.ForcedAt}
-	}
-	return spent
-}
-
-func untilMidnight(wall time.Time, calendar *time.Location) time.Duration {
-	local := wall.In(calendar)
-	return time.Date(local.Year(), local.Month(), local.Day()+1, 0, 0, 0, 0, calendar).Sub(wall)
 }

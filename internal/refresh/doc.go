@@ -33,7 +33,7 @@
 //	WRITE     the request, once, on a fresh connection, only if BEGIN is known to be done, the term is not known to be over, and
 //	          now - b0 < G, looking at the clock immediately before. [rotating] Look again after: if now - b0 + D >= W the
 //	          attempt is late
-//	COMMIT    on token: version + 1, nothing pending, no doubt, not drained, not condemned
+//	COMMIT    on token: version + 1 (unless it is the same token), nothing pending, no doubt, not drained, not condemned
 //	ABORT     on none: nothing pending; doubt stays what it was
 //	(open)    on unknown: pending stays. The failure is noted in the record, for people
 //

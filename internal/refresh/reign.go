@@ -156,7 +156,7 @@ func (g *reign) adopt(entry token.Entry) error {
 	}
 	g.ends = end
 	if p := g.rec.Pending; p != nil && g.unwritten[p.Attempt] {
-		return g.abort(*p, g.notWritten(errUnknownBegin), "")
+		return g.abort(*p, g.notWritten(errUnknownBegin))
 	}
 	return nil
 }

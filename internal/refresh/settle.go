@@ -70,15 +70,11 @@ func (g *reign) stillDead(intent token.Intent) error {
 		return g.abortQuietly(intent, failure)
 	}
 	failure.RetryAfter = g.traits.ForcedSpacing
-	return g.abort(intent, failure, "")
+	return g.abort(intent, failure)
 }
 
-// abort settles an attempt that for certain issued nothing. It returns ErrHandOver if the lead is to be given up, which handOver
-// says in words.
-func (g *reign) abort(intent token.Intent, failure *token.Failure, handOver string) error {
-	if handOver != "" {
-		return g.abortAndLeave(intent, failure, handOver)
-	}
+// abort settles an attempt that for certain issued nothing.
+func (g *reign) abort(intent token.Intent, failure *token.Failure) error {
 	if err := g.abortQuietly(intent, failure); err != nil {
 		return err
 	}
@@ -86,7 +82,8 @@ func (g *reign) abort(intent token.Intent, failure *token.Failure, handOver stri
 	return nil
 }
 
-func (g *reign) abortAndLeave(intent token.Intent, failure *token.Failure, handOver string) error {
+// abortAndHandOver aborts, and gives up the lead: it returns ErrHandOver. The record says so, for handOverRest.
+func (g *reign) abortAndHandOver(intent token.Intent, failure *token.Failure) error {
 	orphan := token.Orphan{Attempt: intent.Attempt, Outcome: token.OutcomeNone}
 	now := g.cfg.Clock.Wall()
 	settled, err := g.resolve(intent, orphan, func(rec token.Record) token.Record {
@@ -102,7 +99,7 @@ func (g *reign) abortAndLeave(intent token.Intent, failure *token.Failure, handO
 		return err
 	}
 	g.failed(failure)
-	g.log.Warn("giving up the lead: another replica may reach the upstream", "reason", handOver)
+	g.log.Warn("giving up the lead: another replica may reach the upstream", "reason", failure.Error())
 	return ErrHandOver
 }
 
@@ -201,17 +198,14 @@ func (g *reign) failed(failure *token.Failure) {
 	g.answer(token.Reply{Verdict: token.VerdictFailed, RetryAfter: at.Sub(g.cfg.Clock.Now()), Failure: failure})
 }
 
-// handOver returns why the lead should be given up after this failure, or "".
-func (g *reign) handOver(failure *token.Failure) string {
+// shouldHandOver counts attempts that did not reach the upstream, and reports whether another replica should try instead.
+func (g *reign) shouldHandOver(failure *token.Failure) bool {
 	if failure.Class != token.Unreachable && failure.Class != token.Address {
 		g.lost = 0
-		return ""
+		return false
 	}
 	g.lost++
-	left, did := g.rec.HandedOver[g.cfg.Replica]
-	rested := !did || g.cfg.Clock.Wall().Sub(left).Abs() >= handOverRest
-	if g.lost < handOverAfter || g.cfg.Peers() == 0 || !rested {
-		return ""
-	}
-	return failure.Error()
+	last, did := g.rec.HandedOver[g.cfg.Replica]
+	rested := !did || g.cfg.Clock.Wall().Sub(last).Abs() >= handOverRest
+	return g.lost >= handOverAfter && g.cfg.Peers() > 0 && rested
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -58,10 +57,9 @@ func leaderMessage(c *Candidate) *tokenbrokerv1.Leader {
 }
 
 func (s *Server) tokenStatus(t *view.Token) *tokenbrokerv1.TokenStatus {
-	plan, _ := s.planner.Plan(t.Name())
+	plan := s.planner.Plan(t.Name())
 	traits := t.Traits()
-	r := t.Read()
-	fetches, reset := s.fetchesToday(traits, r.Record)
+	r, wall := t.Read(), s.cfg.Wall()
 	return &tokenbrokerv1.TokenStatus{
 		Name:                t.Name(),
 		State:               stateMessage(r.State),
@@ -75,27 +73,13 @@ func (s *Server) tokenStatus(t *view.Token) *tokenbrokerv1.TokenStatus {
 		NextRefreshReason:   plan.Reason,
 		LastFailure:         failureMessage(r.Record.LastFailure),
 		ConsecutiveFailures: int32(min(r.Record.Failures, 1<<31-1)),
-		FetchesToday:        fetches,
+		FetchesToday:        r.Record.Spent.On(wall, traits.Calendar).Fetches,
 		DailyBudget:         plan.DailyBudget,
-		BudgetResetTime:     timestamppb.New(reset),
+		BudgetResetTime:     timestamppb.New(token.DayEnds(wall, traits.Calendar)),
 		Pending:             r.Record.Pending != nil,
 		Doubt:               r.Record.Doubt,
 		Condemned:           r.Record.Condemned,
 	}
-}
-
-// fetchesToday returns how many fetches count against the present day's budget, by the upstream's calendar, and when the next day
-// begins there. The record knows only of the day of its last fetch.
-func (s *Server) fetchesToday(traits token.Traits, record *token.Record) (fetches int64, reset time.Time) {
-	calendar := traits.Calendar
-	if calendar == nil {
-		calendar = time.UTC
-	}
-	now := s.cfg.Wall().In(calendar)
-	if record.Spent.Day == now.Format(time.DateOnly) {
-		fetches = record.Spent.Fetches
-	}
-	return fetches, time.Date(now.Year(), now.Month(), now.Day()+1, 0, 0, 0, 0, calendar)
 }
 
 // failureMessage returns nil where nothing failed so far. The failure was scrubbed where it arose.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -132,7 +133,7 @@ func judge(reply token.Reply) (final bool, err error) {
 			retryAfter: spread(reply.RetryAfter)}
 	case token.VerdictFailed:
 		refused := &refusal{code: codes.Unavailable, reason: ReasonRefreshFailed,
-			message:    "the leader could not do it: " + reply.Reason,
+			message:    cmp.Or(reply.Reason, "the fetch failed"),
 			retryAfter: spread(reply.RetryAfter)}
 		if reply.Failure != nil {
 			refused.blame(reply.Failure)

@@ -140,9 +140,9 @@ func (s *Server) Collect(out chan<- prometheus.Metric) {
 }
 
 func (s *Server) sample(t *view.Token) tokenSample {
-	plan, _ := s.planner.Plan(t.Name())
+	plan := s.planner.Plan(t.Name())
 	r := t.Read()
-	fetches, _ := s.fetchesToday(t.Traits(), r.Record)
+	fetches := r.Record.Spent.On(s.cfg.Wall(), t.Traits().Calendar).Fetches
 	return tokenSample{Reading: r, plan: plan, rotating: t.Traits().Rotating, fetches: fetches}
 }
 

@@ -202,7 +202,7 @@ func (v *votes) elect(candidates ...server.Candidate) {
 
 type plans map[string]server.Plan
 
-func (p plans) Plan(name string) (server.Plan, bool) { plan, ok := p[name]; return plan, ok }
+func (p plans) Plan(name string) server.Plan { return p[name] }
 
 type syncBuffer struct {
 	mu  sync.Mutex

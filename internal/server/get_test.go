@@ -261,21 +261,6 @@ func TestExpiredTokenIsUnavailableAtOnceWhereNoCommitWouldBeSeen(t *testing.T) {
 	})
 }
 
-func TestCallersAreSentAwayUntilTheNextFetchButNotForLong(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		time.Sleep(view.DefaultSyncWindow)
-		for next, least := range map[time.Duration]time.Duration{-time.Hour: 0, 10 * time.Second: 10 * time.Second, time.Hour: 30 * time.Second} {
-			w.plans[stable] = server.Plan{Next: time.Now().Add(next)}
-			_, _, err := w.get(t.Context(), stable, 0)
-			_, retry := refused(t, err, codes.Unavailable, server.ReasonNoTokenYet)
-			if retry < least+time.Second || retry > least+2*time.Second {
-				t.Errorf("with a fetch in %v the caller is sent away for %v", next, retry)
-			}
-		}
-	})
-}
-
 func TestMinTTLWaitsForTheNextTokenUntilTheCallersDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

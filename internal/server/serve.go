@@ -29,8 +29,8 @@ const (
 	handshakeTime = 10 * time.Second
 )
 
-// Options are what every replica serves with.
-func Options() []grpc.ServerOption {
+// Options are what every replica serves with. maxConnectionAge is Config.MaxConnectionAge.
+func Options(maxConnectionAge time.Duration) []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxRequestSize),
 		grpc.MaxSendMsgSize(maxResponseSize),
@@ -44,9 +44,9 @@ func Options() []grpc.ServerOption {
 			PermitWithoutStream: true,
 		}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
-			// Clients resolve names anew now and then, and so find replicas that were added. The grace is longer than any call waits;
-			// a WatchToken stream that is still open then is cut off, and its client opens it again elsewhere.
-			MaxConnectionAge:      30 * time.Minute,
+			// The grace is longer than any call waits; a WatchToken stream that is still open then is cut off, and its client opens
+			// it again elsewhere.
+			MaxConnectionAge:      maxConnectionAge,
 			MaxConnectionAgeGrace: 5 * time.Minute,
 			// A peer that vanished without a word is noticed within a minute and a half.
 			Time:    time.Minute,
@@ -59,7 +59,7 @@ func Options() []grpc.ServerOption {
 // UNAVAILABLE, lets the other calls finish within Config.DrainTimeout, and cuts off the rest. It returns nil then; before that, the
 // error for which it could not serve. No goroutine of it outlives it. A Server runs once.
 func (s *Server) Run(ctx context.Context, listener net.Listener) error {
-	g := grpc.NewServer(append(Options(), s.cfg.Options...)...)
+	g := grpc.NewServer(Options(s.cfg.MaxConnectionAge)...)
 	s.Register(g)
 	grpc_health_v1.RegisterHealthServer(g, healthService{Server: s.health, ending: s.ending})
 	if s.cfg.Reflection {

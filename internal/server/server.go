@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 
 	"github.com/tokenbroker/tokenbroker/internal/token"
@@ -35,8 +34,9 @@ type Config struct {
 	Reflection bool
 	// DrainTimeout is how long Run waits for calls under way before it cuts them off. Default DefaultDrainTimeout.
 	DrainTimeout time.Duration
-	// Options come on top of the function of that name: transport credentials and the like.
-	Options []grpc.ServerOption
+	// MaxConnectionAge is how long a client may keep a connection, so that it resolves names anew now and then and finds replicas
+	// that were added. Default: for ever.
+	MaxConnectionAge time.Duration
 }
 
 // Asker puts a request to whoever leads. Ask returns when the leader has answered, ctx has ended, or the request could not be
@@ -72,13 +72,14 @@ type Candidate struct {
 
 // Planner tells when a token will be fetched next. It must not block.
 type Planner interface {
-	// Plan returns false if there is no such token.
-	Plan(name string) (Plan, bool)
+	// Plan returns the zero Plan if there is no such token.
+	Plan(name string) Plan
 }
 
 // Plan is the schedule of one token.
 type Plan struct {
-	// Next is when the leader means to fetch next, on its wall clock; zero if not known. Reason says why then.
+	// Next is when a fetch is due by the schedule, on this replica's wall clock; zero if not known. Reason says why then. Back-off and
+	// quiet waits, which the leader alone knows, are not in it.
 	Next   time.Time
 	Reason string
 	// DailyBudget is how many fetches a day are allowed.

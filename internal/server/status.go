@@ -94,8 +94,8 @@ func tooShort(name string, ttl, least time.Duration) error {
 }
 
 // noToken says why there is nothing to hand out, what the upstream said, and when to ask again.
-func (s *Server) noToken(name string, r view.Reading) error {
-	refused := &refusal{code: codes.Unavailable, retryAfter: s.nextAttempt(name)}
+func noToken(name string, r view.Reading) error {
+	refused := &refusal{code: codes.Unavailable, retryAfter: soon()}
 	switch {
 	case r.Record.Value.IsZero():
 		refused.reason, refused.message = ReasonNoTokenYet, fmt.Sprintf("token %q has not been fetched yet", name)
@@ -105,6 +105,7 @@ func (s *Server) noToken(name string, r view.Reading) error {
 		refused.reason, refused.message = ReasonExpired, fmt.Sprintf("token %q has expired", name)
 	}
 	if r.Record.Failures > 0 {
+		refused.message += "; the last fetch failed"
 		refused.blame(&r.Record.LastFailure)
 	}
 	return refused
@@ -112,7 +113,7 @@ func (s *Server) noToken(name string, r view.Reading) error {
 
 // blame adds an upstream's failure, which holds no secret; the remedy is for people, and so is in the details only.
 func (r *refusal) blame(f *token.Failure) {
-	r.message += "; the last fetch failed: " + f.Meaning
+	r.message += ": " + f.Meaning
 	r.metadata = map[string]string{"upstream_code": f.Code, "upstream_meaning": f.Meaning, "upstream_remedy": f.Remedy}
 }
 
@@ -129,18 +130,6 @@ func noLeader() error {
 func storeAway() error {
 	return &refusal{code: codes.Unavailable, reason: ReasonStoreAway, retryAfter: soon(),
 		message: "this replica cannot reach the leader; ask another"}
-}
-
-// longestRetry bounds the hint when to ask again: an operator may mend things before the schedule's next attempt.
-const longestRetry = 30 * time.Second
-
-// nextAttempt is when asking again may help: soon after the leader's next fetch.
-func (s *Server) nextAttempt(name string) time.Duration {
-	plan, _ := s.planner.Plan(name)
-	if plan.Next.IsZero() {
-		return soon()
-	}
-	return max(0, min(plan.Next.Sub(s.cfg.Wall()), longestRetry)) + soon()
 }
 
 // toStatus is the one place where an error of a handler becomes a status. A status that an error *wraps* is nobody's business: etcd's

@@ -3,12 +3,14 @@
 //
 // # Keys, below the namespace ("/tokenbroker/" by default)
 //
-//	token/<name>                   one record a token, JSON, the value sealed. No lease: a lease would take the version with it
-//	                               when it expires, and every change of etcd's own leader gives leases their full life again
+//	token/<name>                   one record a token, JSON, the value sealed (as yet by Plain, which hides nothing). No lease: a
+//	                               lease would take the version with it when it expires, and every change of etcd's own leader gives
+//	                               leases their full life again
 //	head                           put by every transaction that changes any token record, so that its mod revision is the revision of
 //	                               the last change
 //	orphan/<name>/<attempt>        an outcome that a deposed leader could not write; on a lease of an hour
-//	request/<kind>/<name>/<version>  what a replica asks of the leader, later with the reply in it; on a lease of minutes
+//	request/<kind>/<name>/<version>  what a replica asks of the leader, later with the reply in it; on a lease of minutes. A forced
+//	                               refresh is a kind of its own; a resignation has no name, and the term as version
 //	election/<lease>               the candidates, laid out as etcd's own concurrency package does; owned by package leader
 //
 // # Writes
@@ -33,6 +35,6 @@
 //
 // # Requests
 //
-// Any replica may Ask. Two requests of the same kind, name and version share one key, so a flood of reports becomes one write and
+// Any replica may Ask. Two requests of the same kind, name, version and force share one key, so a flood of reports becomes one write and
 // later reads from memory. The leader answers in place; the reply stays for 5 to 30 seconds and answers whoever asks the same.
 package store

@@ -165,12 +165,19 @@ func (s *Store) take(events []*clientv3.Event) {
 	}
 }
 
-// syncForever proves the view's freshness again and again.
+// syncForever proves the view's freshness again and again. It tells people when that begins to fail, and when it works again.
 func (s *Store) syncForever(ctx context.Context) error {
+	inSync := false
 	for rest(ctx, s.syncEvery) {
-		s.clock.Follow()
-		if err := s.sync(ctx); err != nil && ctx.Err() == nil {
-			s.log.Debug("proving the view's freshness failed", "err", err)
+		err := s.sync(ctx)
+		switch now := s.view.InSync(); {
+		case now && !inSync:
+			s.log.Info("the view is proved current")
+			inSync = true
+		case !now && inSync && ctx.Err() == nil:
+			s.log.Warn("cut off from etcd: the view cannot be proved current; rotating tokens can soon not be promised",
+				"err", err, "remedy", "see that etcd has a quorum and that this replica reaches it")
+			inSync = false
 		}
 	}
 	return nil

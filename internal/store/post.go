@@ -54,19 +54,24 @@ func (p *post) init() {
 // load replaces the picture.
 func (p *post) load(orphans []orphanEvent, requests []requestEvent) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	clear(p.requests)
 	clear(p.orphans)
-	p.mu.Unlock()
-	p.apply(orphans, requests)
+	p.take(orphans, requests)
 }
 
-// apply takes in changes and wakes whoever waits for one.
+// apply takes in changes.
 func (p *post) apply(orphans []orphanEvent, requests []requestEvent) {
 	if len(orphans)+len(requests) == 0 {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.take(orphans, requests)
+}
+
+// take notes what came and wakes whoever waits for a change. The caller holds mu.
+func (p *post) take(orphans []orphanEvent, requests []requestEvent) {
 	for _, o := range orphans {
 		p.orphans[o.name] = max(p.orphans[o.name], o.revision)
 	}

@@ -99,7 +99,7 @@ func (s *Store) Reload() {
 	}
 }
 
-// pauseBetween is how long a call that failed in passing rests before it is repeated.
+// How long a call that failed in passing rests before it is repeated: doubled from the first to the longest.
 const (
 	firstPause   = 50 * time.Millisecond
 	longestPause = time.Second
@@ -121,13 +121,7 @@ func (s *Store) persist(ctx context.Context, what string, call func(ctx context.
 		if pause >= longestPause {
 			s.log.Warn("etcd does not answer; trying again", "call", what, "err", err)
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return fmt.Errorf("%s: %w (last error: %w)", what, ctx.Err(), err)
-		case <-timer.C:
-		}
+		rest(ctx, pause)
 		pause = min(2*pause, longestPause)
 	}
 }

@@ -72,6 +72,20 @@ type Spending struct {
 	ForcedAt time.Time
 }
 
+// On returns what counts on the day of wall by the upstream's calendar: a new day begins with nothing.
+func (s Spending) On(wall time.Time, calendar *time.Location) Spending {
+	if day := wall.In(calendar).Format(time.DateOnly); day != s.Day {
+		return Spending{Day: day, ForcedAt: s.ForcedAt}
+	}
+	return s
+}
+
+// DayEnds returns the next midnight by the upstream's calendar, when a budget begins anew.
+func DayEnds(wall time.Time, calendar *time.Location) time.Time {
+	local := wall.In(calendar)
+	return time.Date(local.Year(), local.Month(), local.Day()+1, 0, 0, 0, 0, calendar)
+}
+
 // Clean reports whether no attempt is unsettled: nothing is pending and nothing is in doubt.
 func (r Record) Clean() bool { return r.Pending == nil && !r.Doubt }
 

@@ -15,8 +15,8 @@ const (
 	RequestResign RequestKind = "resign"
 )
 
-// Request is what a replica asks of the leader, through the store. Two requests of the same kind, name and version are the same
-// request: they share one key and one reply.
+// Request is what a replica asks of the leader, through the store. Two requests of the same kind, name, version and force are
+// the same request: they share one key and one reply.
 type Request struct {
 	Kind RequestKind
 	// Name is the token's name; empty for RequestResign.

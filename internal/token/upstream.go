@@ -41,9 +41,9 @@ const (
 	Address Class = "address"
 	// MinuteQuota: too many calls in a minute.
 	MinuteQuota Class = "minute_quota"
-	// DailyQuota: too many calls today; Until says when the day ends.
+	// DailyQuota: too many calls today; RetryAfter says when the day ends.
 	DailyQuota Class = "daily_quota"
-	// Blocked: refused for a stated time; Until says how long.
+	// Blocked: refused for a stated time; RetryAfter says how long.
 	Blocked Class = "blocked"
 	// Human: wrong secret, frozen account and the like; retry slowly, someone may be mending it.
 	Human Class = "human"

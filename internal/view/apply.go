@@ -57,7 +57,7 @@ func (v *View) advance(revision, head int64) {
 	v.moved = make(chan struct{})
 }
 
-// Applied returns a channel that is closed once the view has moved on, and whether it has applied the given mod revision of head.
+// Applied reports whether the view has applied the given mod revision of head, and returns a channel that is closed when it moves on.
 func (v *View) Applied(head int64) (bool, <-chan struct{}) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -59,7 +59,7 @@ func serve(ctx context.Context, role string) error {
 		group.Go(func() error { return broker.server.Run(ctx, listener) })
 		group.Go(func() error { return broker.prove(ctx) })
 	case roleEmpty:
-		err = serveEmpty(ctx, group, listener, broker, server.Options()...)
+		err = serveEmpty(ctx, group, listener, broker, server.Options(0)...)
 	case rolePlain:
 		err = serveEmpty(ctx, group, listener, broker)
 	default:
@@ -170,6 +170,6 @@ type nobody struct{}
 func (nobody) Ask(ctx context.Context, _ token.Request) (token.Reply, error) {
 	return token.Reply{}, context.Cause(ctx)
 }
-func (nobody) Election() server.Election       { return server.Election{} }
-func (nobody) Changed() <-chan struct{}        { return nil }
-func (nobody) Plan(string) (server.Plan, bool) { return server.Plan{}, false }
+func (nobody) Election() server.Election { return server.Election{} }
+func (nobody) Changed() <-chan struct{}  { return nil }
+func (nobody) Plan(string) server.Plan   { return server.Plan{} }
