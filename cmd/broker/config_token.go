@@ -108,17 +108,15 @@ func (s *section) wechat(t *tokenConfig) {
 	s.end()
 	t.WeChat = c
 
-	// The schedule is judged even if the account is wrong, and is the same with any secret.
-	whole := c
-	whole.Secret = token.NewSecret("-")
-	times := wechat.Config{Mode: c.Mode, MaxLife: c.MaxLife, Overlap: c.Overlap, AppID: "-", Secret: whole.Secret}
-	client, err := wechat.New(times)
-	if err != nil {
+	if !c.Secret.IsZero() {
+		if _, err := wechat.New(wechat.Config{AppID: "-", Secret: c.Secret}); err != nil {
+			s.values["secret"].fail(err.Error(), "copy the AppSecret from WeChat's console once more")
+		}
+	}
+	var err error
+	if t.Traits, err = c.Traits(); err != nil {
 		overlap.fail(err.Error(), "shorten the overlap, or leave it out")
 		return
 	}
-	if exact, err := wechat.New(whole); err == nil {
-		client = exact
-	}
-	t.Traits, t.Timing = client.Traits(), token.TimingFor(client.Traits().Overlap)
+	t.Timing = token.TimingFor(t.Traits.Overlap)
 }

@@ -1,6 +1,7 @@
 package wechat
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -72,42 +73,30 @@ var shanghai = sync.OnceValues(func() (*time.Location, error) { return time.Load
 
 // New returns a Client. Errors name what is wrong with the configuration and never quote a secret.
 func New(cfg Config) (*Client, error) {
-	if cfg.Mode == "" {
-		cfg.Mode = Stable
-	}
-	if cfg.BaseURL == "" {
-		cfg.BaseURL = DefaultBaseURL
-	}
-	if cfg.MaxLife == 0 {
-		cfg.MaxLife = 2 * time.Hour
-	}
-	if cfg.Overlap == 0 {
-		cfg.Overlap = cfg.MaxLife / 24
-	}
-	if cfg.FetchesPerDay == 0 {
-		cfg.FetchesPerDay = 2000
-	}
-	if cfg.ForcedPerDay == 0 {
-		cfg.ForcedPerDay = 20
-	}
-	if cfg.ForcedSpacing == 0 {
-		cfg.ForcedSpacing = 30 * time.Second
-	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	if err := errors.Join(cfg.checkAccount(), cfg.checkTimes()); err != nil {
+	cfg = cfg.withDefaults()
+	traits, err := cfg.Traits()
+	if err = errors.Join(cfg.checkAccount(), err); err != nil {
 		return nil, err
-	}
-	zone, err := shanghai()
-	if err != nil {
-		return nil, fmt.Errorf("loading WeChat's time zone: %w", err)
 	}
 	client, err := upstream.New(cfg.HTTP)
 	if err != nil {
 		return nil, err
 	}
-	return &Client{cfg: cfg, base: strings.TrimRight(cfg.BaseURL, "/"), http: client, traits: cfg.traits(zone)}, nil
+	return &Client{cfg: cfg, base: strings.TrimRight(cfg.BaseURL, "/"), http: client, traits: traits}, nil
+}
+
+func (cfg Config) withDefaults() Config {
+	cfg.Mode = cmp.Or(cfg.Mode, Stable)
+	cfg.BaseURL = cmp.Or(cfg.BaseURL, DefaultBaseURL)
+	cfg.MaxLife = cmp.Or(cfg.MaxLife, 2*time.Hour)
+	cfg.Overlap = cmp.Or(cfg.Overlap, cfg.MaxLife/24)
+	cfg.FetchesPerDay = cmp.Or(cfg.FetchesPerDay, 2000)
+	cfg.ForcedPerDay = cmp.Or(cfg.ForcedPerDay, 20)
+	cfg.ForcedSpacing = cmp.Or(cfg.ForcedSpacing, 30*time.Second)
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return cfg
 }
 
 func (cfg *Config) checkAccount() error {
@@ -144,7 +133,16 @@ func (cfg *Config) checkTimes() error {
 	return errors.Join(errs...)
 }
 
-func (cfg *Config) traits(calendar *time.Location) token.Traits {
+// Traits returns what a Client of this Config says of itself, whether the account is right or not. Errors name the time that is wrong.
+func (cfg Config) Traits() (token.Traits, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.checkTimes(); err != nil {
+		return token.Traits{}, err
+	}
+	calendar, err := shanghai()
+	if err != nil {
+		return token.Traits{}, fmt.Errorf("loading WeChat's time zone: %w", err)
+	}
 	t := token.Traits{
 		Kind: "wechat " + string(cfg.Mode), Source: "wechat " + string(cfg.Mode) + " " + cfg.AppID + " " + cfg.BaseURL,
 		Overlap: cfg.Overlap, MaxLife: cfg.MaxLife,
@@ -155,13 +153,13 @@ func (cfg *Config) traits(calendar *time.Location) token.Traits {
 		// A rotation must begin two quiet waits and a request's longest delay before the end: 2 x 240 s + 60 s where the overlap is
 		// 300 s, that is 9/5 of it. A quarter of the life, 30 min, leaves room to fail.
 		t.Ahead = max(cfg.MaxLife/4, cfg.Overlap*9/5)
-		return t
+		return t, nil
 	}
 	t.Force, t.ForcedPerDay, t.ForcedSpacing = true, cfg.ForcedPerDay, cfg.ForcedSpacing
 	// Inside the window for certain: a life that is counted from the request's start seems to end a little too early, so that the
 	// window, too, seems to begin too early, by at most the 10 s of a fetch.
 	t.Ahead = cfg.Overlap * 9 / 10
-	return t
+	return t, nil
 }
 
 // Traits describes the endpoint.
