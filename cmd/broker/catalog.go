@@ -13,7 +13,7 @@ import (
 	"github.com/tokenbroker/tokenbroker/internal/view"
 )
 
-// catalog is the set of tokens that is configured now, with the refresher of each. The leader's crew takes its work from it, and the
+// catalog is the set of tokens that is configured now, with the refresher of each. The supervisor takes its work from it, and the
 // server asks it when tokens are fetched next. It is safe for concurrent use.
 type catalog struct {
 	view  *view.View
@@ -29,7 +29,7 @@ type catalog struct {
 // item is one token.
 type item struct {
 	config tokenConfig
-	// refresher is the same for as long as nothing about the token changes; the crew replaces the worker when it is not.
+	// refresher is the same for as long as nothing about the token changes; the supervisor replaces the worker when it is not.
 	refresher *refresh.Refresher
 }
 

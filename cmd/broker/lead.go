@@ -19,8 +19,8 @@ const (
 	mailSlots  = 16               // calls that may wait for one refresher; the rest wait in the store
 )
 
-// crew is the leader's work: one refresher for each configured token, and the post for them.
-type crew struct {
+// supervisor is the leader's work: one refresher for each configured token, and the post for them.
+type supervisor struct {
 	store *store.Store
 	log   *slog.Logger
 	// catalog returns the present refreshers by name, and a channel that is closed when they change.
@@ -33,18 +33,18 @@ type crew struct {
 
 // lead works for one term. It returns when ctx has ended and every fetch in flight is settled, or earlier if another replica should
 // lead.
-func (c *crew) lead(ctx context.Context, term leader.Term) error {
+func (c *supervisor) lead(ctx context.Context, term leader.Term) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	s := &shift{
-		crew: c, term: term, log: c.log.With("term", term.Revision), stop: stop,
+	s := &termWork{
+		supervisor: c, term: term, log: c.log.With("term", term.Revision), stop: stop,
 		workers: map[string]*worker{}, ended: make(chan *worker), delivered: map[token.Request]int64{},
 	}
 	defer s.replies.Wait()
-	defer s.dismissAll()
+	defer s.stopAll()
 	for {
 		refreshers, reloaded := c.catalog()
-		s.staff(ctx, refreshers)
+		s.reconcile(ctx, refreshers)
 		letters, orphans, posted := c.store.Waiting()
 		s.deliver(letters, orphans)
 		timer := time.NewTimer(workerRest)
@@ -54,7 +54,7 @@ func (c *crew) lead(ctx context.Context, term leader.Term) error {
 		case <-posted:
 		case <-timer.C: // workers that rest, calls that found no slot
 		case w := <-s.ended:
-			s.bury(w)
+			s.workerEnded(w)
 		}
 		timer.Stop()
 		if ctx.Err() != nil {
@@ -71,9 +71,9 @@ func handedOver(ctx context.Context) error {
 	return nil
 }
 
-// shift is the state of one term. Only lead's goroutine touches it.
-type shift struct {
-	*crew
+// termWork is the state of one term. Only lead's goroutine touches it.
+type termWork struct {
+	*supervisor
 	term      leader.Term
 	log       *slog.Logger
 	stop      context.CancelCauseFunc
@@ -95,11 +95,11 @@ type worker struct {
 	restUntil time.Time // set when it has ended
 }
 
-// staff starts and stops workers so that there is one for each refresher.
-func (s *shift) staff(ctx context.Context, refreshers map[string]*refresh.Refresher) {
+// reconcile starts and stops workers so that there is one for each refresher.
+func (s *termWork) reconcile(ctx context.Context, refreshers map[string]*refresh.Refresher) {
 	for name, w := range s.workers {
 		if refreshers[name] != w.refresher && w.restUntil.IsZero() {
-			s.dismiss(w)
+			s.stopWorker(w)
 		}
 		if refreshers[name] != w.refresher || !w.restUntil.IsZero() && time.Now().After(w.restUntil) {
 			delete(s.workers, name)
@@ -107,12 +107,12 @@ func (s *shift) staff(ctx context.Context, refreshers map[string]*refresh.Refres
 	}
 	for name, r := range refreshers {
 		if s.workers[name] == nil {
-			s.hire(ctx, name, r)
+			s.startWorker(ctx, name, r)
 		}
 	}
 }
 
-func (s *shift) hire(ctx context.Context, name string, r *refresh.Refresher) {
+func (s *termWork) startWorker(ctx context.Context, name string, r *refresh.Refresher) {
 	ctx, cancel := context.WithCancel(ctx)
 	w := &worker{
 		name: name, refresher: r, orphans: make(chan struct{}, 1), calls: make(chan token.Call, mailSlots), cancel: cancel,
@@ -131,23 +131,23 @@ func (s *shift) hire(ctx context.Context, name string, r *refresh.Refresher) {
 	}()
 }
 
-// dismiss ends a worker and waits until it has settled its fetch.
-func (s *shift) dismiss(w *worker) {
+// stopWorker ends a worker and waits until it has settled its fetch.
+func (s *termWork) stopWorker(w *worker) {
 	w.cancel()
 	for w.restUntil.IsZero() {
-		s.bury(<-s.ended)
+		s.workerEnded(<-s.ended)
 	}
 }
 
-func (s *shift) dismissAll() {
+func (s *termWork) stopAll() {
 	s.stop(nil)
 	for _, w := range s.workers {
-		s.dismiss(w)
+		s.stopWorker(w)
 	}
 }
 
-// bury notes that a worker has ended, and why. What concerns the term ends the term; what concerns one token rests and tries again.
-func (s *shift) bury(w *worker) {
+// workerEnded notes that a worker has ended, and why. What concerns the term ends the term; what concerns one token rests and tries again.
+func (s *termWork) workerEnded(w *worker) {
 	w.restUntil = time.Now().Add(workerRest)
 	switch {
 	case w.err == nil:
@@ -160,7 +160,7 @@ func (s *shift) bury(w *worker) {
 }
 
 // deliver hands out what is in the store for the leader and was not handed out yet.
-func (s *shift) deliver(letters []store.Letter, orphans map[string]int64) {
+func (s *termWork) deliver(letters []store.Letter, orphans map[string]int64) {
 	for name, revision := range orphans {
 		if w := s.workers[name]; w != nil && revision > w.orphan {
 			w.orphan = revision
@@ -179,7 +179,7 @@ func (s *shift) deliver(letters []store.Letter, orphans map[string]int64) {
 }
 
 // hand gives one request to whom it concerns. It returns false if there is no room now.
-func (s *shift) hand(l store.Letter) bool {
+func (s *termWork) hand(l store.Letter) bool {
 	if l.Kind == token.RequestResign {
 		s.reply(l.Request, token.Reply{Verdict: token.VerdictDone})
 		if l.Version == s.term.Revision {
@@ -203,7 +203,7 @@ func (s *shift) hand(l store.Letter) bool {
 }
 
 // reply writes the answer to the store, without keeping the caller waiting.
-func (s *shift) reply(req token.Request, reply token.Reply) {
+func (s *termWork) reply(req token.Request, reply token.Reply) {
 	s.replies.Go(func() {
 		ctx, cancel := context.WithTimeout(s.settle, workerRest)
 		defer cancel()

@@ -14,7 +14,7 @@
 //	serve      listeners, HTTP server                 began first, ends last: liveness does not hang on etcd
 //	 withEtcd  embedded etcd if wanted, etcd client   taken down when the work is done
 //	  replica  store feed -> view <- gRPC server      every replica
-//	           observer, elector -> crew              crew.lead runs one refresher a token while this replica leads
+//	           observer, elector -> supervisor        supervisor.lead runs one refresher a token while this replica leads
 //	           reloader -> catalog                    which tokens there are, and who refreshes them
 //
 // On SIGTERM or SIGINT it ends in this order: health says NOT_SERVING; no fetch is begun, and the one in flight is awaited and its

@@ -103,13 +103,13 @@ func (r *replica) run(ctx context.Context, listener net.Listener) error {
 	settle, stopSettling := context.WithCancel(beyond)
 	defer stopSettling()
 
-	crew := &crew{store: r.store, log: r.log.With("component", "leader"), catalog: r.catalog.refreshers, resign: r.elector.Resign, settle: settle}
+	supervisor := &supervisor{store: r.store, log: r.log.With("component", "leader"), catalog: r.catalog.refreshers, resign: r.elector.Resign, settle: settle}
 	led, served := make(chan struct{}), make(chan struct{})
 	parts, failed := errgroup.WithContext(beyond)
 	parts.Go(func() error { return r.store.Run(feeding) })
 	parts.Go(func() error { return r.observer.Run(feeding) })
 	parts.Go(func() error { return r.clock.Run(feeding) })
-	parts.Go(func() error { defer close(led); return r.elector.Run(leading, crew.lead) })
+	parts.Go(func() error { defer close(led); return r.elector.Run(leading, supervisor.lead) })
 	parts.Go(func() error { defer close(served); return r.server.Run(serving, listener) })
 
 	select {

@@ -18,7 +18,7 @@ var (
 )
 
 // notWritten is the failure of an attempt that never left this process.
-func (g *reign) notWritten(cause error) *token.Failure {
+func (g *termRun) notWritten(cause error) *token.Failure {
 	return &token.Failure{
 		Outcome: token.OutcomeNone, Class: token.Transient, Code: "not_written",
 		Meaning: "the request was not sent", Message: cause.Error(), At: g.cfg.Clock.Wall(),
@@ -26,7 +26,7 @@ func (g *reign) notWritten(cause error) *token.Failure {
 }
 
 // attempt is one fetch: BEGIN, write, and what came of it.
-func (g *reign) attempt(ctx context.Context, why string) error {
+func (g *termRun) attempt(ctx context.Context, why string) error {
 	forced := g.forced()
 	begun := g.cfg.Clock.Read()
 	next, wait, reason := g.spend(begun.Wall, forced)
@@ -64,7 +64,7 @@ func (g *reign) attempt(ctx context.Context, why string) error {
 }
 
 // begin announces the attempt in the store: the write-ahead intent. It must be answered within G, or its request is never written.
-func (g *reign) begin(ctx context.Context, next token.Record, intent token.Intent) error {
+func (g *termRun) begin(ctx context.Context, next token.Record, intent token.Intent) error {
 	if p := g.rec.Pending; g.rec.Doubt || p != nil && (g.traits.Rotating || p.Forced) {
 		next.Doubt, next.Drained = true, true
 	}
@@ -96,7 +96,7 @@ type fetched struct {
 }
 
 // fetch writes the request, if it is still time to, and waits for the answer.
-func (g *reign) fetch(ctx context.Context, begun clock.Reading, forced bool) fetched {
+func (g *termRun) fetch(ctx context.Context, begun clock.Reading, forced bool) fetched {
 	var (
 		mu     sync.Mutex // the upstream's client may call back from goroutines of its own, even after it returned
 		closed bool

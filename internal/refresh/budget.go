@@ -9,7 +9,7 @@ import (
 
 // forced reports whether the next attempt asks the upstream to kill the current value: an operator ordered it, or the value is
 // condemned and the upstream does not know of it.
-func (g *reign) forced() bool {
+func (g *termRun) forced() bool {
 	if g.forceNext {
 		return true
 	}
@@ -22,7 +22,7 @@ func (g *reign) forced() bool {
 }
 
 // spend counts one more attempt. If it is not allowed now, it returns how long to wait and why.
-func (g *reign) spend(wall time.Time, forced bool) (token.Record, time.Duration, string) {
+func (g *termRun) spend(wall time.Time, forced bool) (token.Record, time.Duration, string) {
 	next := g.rec
 	next.Spent = next.Spent.On(wall, g.traits.Calendar)
 	allowed := g.policy.DailyBudget
@@ -50,7 +50,7 @@ func (g *reign) spend(wall time.Time, forced bool) (token.Record, time.Duration,
 }
 
 // forcedAllowance returns how long a forced attempt has to wait, and why; 0 if it may begin.
-func (g *reign) forcedAllowance(wall time.Time) (time.Duration, string) {
+func (g *termRun) forcedAllowance(wall time.Time) (time.Duration, string) {
 	spent := g.rec.Spent.On(wall, g.traits.Calendar)
 	if spent.Forced >= g.traits.ForcedPerDay {
 		return token.DayEnds(wall, g.traits.Calendar).Sub(wall), fmt.Sprintf("the upstream allows %d forced refreshes a day, and they are spent", g.traits.ForcedPerDay)

@@ -20,7 +20,7 @@ const (
 )
 
 // takeOrRetry hears one call, again if the record was changed in between: nobody else would answer it in this term.
-func (g *reign) takeOrRetry(ctx context.Context, call token.Call) error {
+func (g *termRun) takeOrRetry(ctx context.Context, call token.Call) error {
 	for {
 		err := g.take(ctx, call)
 		if !errors.Is(err, token.ErrConflict) {
@@ -33,7 +33,7 @@ func (g *reign) takeOrRetry(ctx context.Context, call token.Call) error {
 }
 
 // take hears one call. It either answers it or keeps it for the next attempt to answer.
-func (g *reign) take(ctx context.Context, call token.Call) error {
+func (g *termRun) take(ctx context.Context, call token.Call) error {
 	switch {
 	case call.Version < g.rec.Version:
 		call.Reply(token.Reply{Verdict: token.VerdictDone})
@@ -53,7 +53,7 @@ func (g *reign) take(ctx context.Context, call token.Call) error {
 }
 
 // takeRefresh queues an operator's call. A forced one must fit the upstream's own limits at once.
-func (g *reign) takeRefresh(call token.Call) {
+func (g *termRun) takeRefresh(call token.Call) {
 	if call.Force {
 		if !g.traits.Force {
 			call.Reply(token.Reply{Verdict: token.VerdictFailed, RetryAfter: verdictLife, Reason: "this upstream knows no forced refresh"})
@@ -68,7 +68,7 @@ func (g *reign) takeRefresh(call token.Call) {
 }
 
 // takeReport acts on a report that the current version is dead, after the upstream confirmed it where it can be asked.
-func (g *reign) takeReport(ctx context.Context, call token.Call) error {
+func (g *termRun) takeReport(ctx context.Context, call token.Call) error {
 	if !g.rec.Condemned && !g.rec.Value.IsZero() {
 		dead, reply := g.verify(ctx)
 		if ctx.Err() != nil {
@@ -100,7 +100,7 @@ func (g *reign) takeReport(ctx context.Context, call token.Call) error {
 }
 
 // verify asks the upstream whether the current value is dead. If it is not, or that could not be learned, the reply says so.
-func (g *reign) verify(ctx context.Context) (bool, token.Reply) {
+func (g *termRun) verify(ctx context.Context) (bool, token.Reply) {
 	if g.policy.TrustReports {
 		return true, token.Reply{}
 	}
@@ -124,7 +124,7 @@ func (g *reign) verify(ctx context.Context) (bool, token.Reply) {
 }
 
 // condemn records that the current value is dead, so that no replica hands it out any more.
-func (g *reign) condemn() error {
+func (g *termRun) condemn() error {
 	next := g.rec
 	next.Condemned = true
 	if err := g.put(next); err != nil {
@@ -140,7 +140,7 @@ func (g *reign) condemn() error {
 	return nil
 }
 
-func (g *reign) operatorWaits() bool {
+func (g *termRun) operatorWaits() bool {
 	for _, c := range g.calls {
 		if c.Kind == token.RequestRefresh {
 			return true
@@ -150,7 +150,7 @@ func (g *reign) operatorWaits() bool {
 }
 
 // answer replies to every call that waits.
-func (g *reign) answer(reply token.Reply) {
+func (g *termRun) answer(reply token.Reply) {
 	reply.RetryAfter = max(reply.RetryAfter, 0)
 	for _, c := range g.calls {
 		c.Reply(reply)

@@ -37,7 +37,7 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 }
 
 // note logs and counts what came of an attempt.
-func (g *reign) note(intent token.Intent, why string, f fetched) {
+func (g *termRun) note(intent token.Intent, why string, f fetched) {
 	outcome, class := token.OutcomeToken, token.Class("")
 	attrs := []slog.Attr{slog.String("attempt", intent.Attempt), slog.String("due_because", why), slog.Duration("took", f.took)}
 	if f.failure == nil {

@@ -4,7 +4,7 @@ import "github.com/tokenbroker/tokenbroker/internal/token"
 
 // hear heeds the outcomes that deposed leaders left. Each is deleted in the transaction that acts on it, and only the orphan that was
 // read is deleted: a commit that swept all orphans would lose one that was written a moment before.
-func (g *reign) hear(orphans []token.Orphan) error {
+func (g *termRun) hear(orphans []token.Orphan) error {
 	for _, o := range orphans {
 		if err := g.heed(o); err != nil {
 			return err
@@ -13,7 +13,7 @@ func (g *reign) hear(orphans []token.Orphan) error {
 	return nil
 }
 
-func (g *reign) heed(o token.Orphan) error {
+func (g *termRun) heed(o token.Orphan) error {
 	open := g.rec.Pending != nil && g.rec.Pending.Attempt == o.Attempt
 	next, log := g.rec, g.log.With("attempt", o.Attempt, "outcome", string(o.Outcome))
 	switch {

@@ -111,7 +111,7 @@ var ErrHandOver = errors.New("another replica should lead: the upstream cannot b
 //
 // It returns nil when ctx ended, ErrHandOver, token.ErrDeposed, or settle's error.
 func (r *Refresher) Run(ctx, settle context.Context, term int64, ledger Ledger, inbox Inbox) error {
-	g := &reign{
+	g := &termRun{
 		Refresher: r, term: term, ledger: ledger, settle: settle,
 		log:       r.log.With("term", term),
 		unwritten: map[string]bool{},

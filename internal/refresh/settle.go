@@ -18,7 +18,7 @@ const (
 )
 
 // commit writes the token that was fetched.
-func (g *reign) commit(intent token.Intent, f fetched) error {
+func (g *termRun) commit(intent token.Intent, f fetched) error {
 	same := !g.rec.Value.IsZero() && g.rec.Value == f.grant.Value
 	if same && (g.rec.Condemned || intent.Forced) {
 		return g.stillDead(intent)
@@ -54,13 +54,13 @@ func granted(rec token.Record, o token.Orphan, source string, now time.Time) tok
 }
 
 // succeeded resets what a commit makes void.
-func (g *reign) succeeded(ends clock.Instant) {
+func (g *termRun) succeeded(ends clock.Instant) {
 	g.ends, g.retryAt, g.forceNext, g.lost = ends, 0, false, 0
 }
 
 // stillDead settles an attempt that was answered with the very value that is dead: an idempotent upstream that does not know of it,
 // or one that did not heed a forced attempt. Nothing was issued. The next attempt is forced where that is possible.
-func (g *reign) stillDead(intent token.Intent) error {
+func (g *termRun) stillDead(intent token.Intent) error {
 	failure := &token.Failure{
 		Outcome: token.OutcomeNone, Class: token.Transient, Written: true, Code: "unchanged",
 		Meaning: "the upstream answered with the token that is to be replaced", At: g.cfg.Clock.Wall(),
@@ -74,7 +74,7 @@ func (g *reign) stillDead(intent token.Intent) error {
 }
 
 // abort settles an attempt that for certain issued nothing.
-func (g *reign) abort(intent token.Intent, failure *token.Failure) error {
+func (g *termRun) abort(intent token.Intent, failure *token.Failure) error {
 	if err := g.abortQuietly(intent, failure); err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (g *reign) abort(intent token.Intent, failure *token.Failure) error {
 }
 
 // abortAndHandOver aborts, and gives up the lead: it returns ErrHandOver. The record says so, for handOverRest.
-func (g *reign) abortAndHandOver(intent token.Intent, failure *token.Failure) error {
+func (g *termRun) abortAndHandOver(intent token.Intent, failure *token.Failure) error {
 	orphan := token.Orphan{Attempt: intent.Attempt, Outcome: token.OutcomeNone}
 	now := g.cfg.Clock.Wall()
 	settled, err := g.resolve(intent, orphan, func(rec token.Record) token.Record {
@@ -104,7 +104,7 @@ func (g *reign) abortAndHandOver(intent token.Intent, failure *token.Failure) er
 }
 
 // abortQuietly settles the attempt without back-off and without an answer to those who wait for one.
-func (g *reign) abortQuietly(intent token.Intent, failure *token.Failure) error {
+func (g *termRun) abortQuietly(intent token.Intent, failure *token.Failure) error {
 	orphan := token.Orphan{Attempt: intent.Attempt, Outcome: token.OutcomeNone}
 	settled, err := g.resolve(intent, orphan, func(rec token.Record) token.Record { return refused(rec, intent, failure) })
 	if err == nil && settled {
@@ -130,7 +130,7 @@ func refused(rec token.Record, intent token.Intent, failure *token.Failure) toke
 
 // leaveOpen leaves the attempt pending, because nobody knows what it did. Only what people read is written, and the protocol's
 // fields stay as BEGIN left them.
-func (g *reign) leaveOpen(intent token.Intent, f fetched) error {
+func (g *termRun) leaveOpen(intent token.Intent, f fetched) error {
 	g.rec.LastFailure = *f.failure
 	g.rec.Failures++
 	g.failed(f.failure)
@@ -158,7 +158,7 @@ func (g *reign) leaveOpen(intent token.Intent, f fetched) error {
 
 // resolve writes the outcome of an attempt: change makes the new record of the old. Once the term is over, or the store has moved on
 // from the attempt, the outcome is left as an orphan instead, and false returned. It does not give up while settle lives.
-func (g *reign) resolve(intent token.Intent, orphan token.Orphan, change func(token.Record) token.Record) (bool, error) {
+func (g *termRun) resolve(intent token.Intent, orphan token.Orphan, change func(token.Record) token.Record) (bool, error) {
 	for {
 		err := g.put(change(g.rec))
 		switch {
@@ -182,7 +182,7 @@ func (g *reign) resolve(intent token.Intent, orphan token.Orphan, change func(to
 }
 
 // bequeath leaves an outcome to whoever leads now.
-func (g *reign) bequeath(orphan token.Orphan) error {
+func (g *termRun) bequeath(orphan token.Orphan) error {
 	if err := g.ledger.Leave(g.settle, orphan); err != nil {
 		return err
 	}
@@ -191,7 +191,7 @@ func (g *reign) bequeath(orphan token.Orphan) error {
 }
 
 // failed sets the back-off and answers those who waited for this attempt.
-func (g *reign) failed(failure *token.Failure) {
+func (g *termRun) failed(failure *token.Failure) {
 	wait := backOff(*failure, max(1, g.rec.Failures), g.left(), g.cfg.Jitter())
 	g.retryAt = g.cfg.Clock.Now().Add(wait)
 	at, _ := g.next()
@@ -199,7 +199,7 @@ func (g *reign) failed(failure *token.Failure) {
 }
 
 // shouldHandOver counts attempts that did not reach the upstream, and reports whether another replica should try instead.
-func (g *reign) shouldHandOver(failure *token.Failure) bool {
+func (g *termRun) shouldHandOver(failure *token.Failure) bool {
 	if failure.Class != token.Unreachable && failure.Class != token.Address {
 		g.lost = 0
 		return false

@@ -10,8 +10,8 @@ import (
 	"github.com/tokenbroker/tokenbroker/internal/token"
 )
 
-// reign is a Refresher's work during one term. One goroutine owns it.
-type reign struct {
+// termRun is a Refresher's work during one term. One goroutine owns it.
+type termRun struct {
 	*Refresher
 	term   int64
 	ledger Ledger
@@ -41,7 +41,7 @@ type quietWait struct {
 func (q quietWait) end() clock.Instant { return max(q.from.Add(q.wait), q.late) }
 
 // win reads the record for the first time in this term.
-func (g *reign) win(ctx context.Context) error {
+func (g *termRun) win(ctx context.Context) error {
 	entry, err := g.ledger.Read(ctx)
 	if err != nil {
 		return err
@@ -68,7 +68,7 @@ func (g *reign) win(ctx context.Context) error {
 }
 
 // serve waits for what comes next, and does it, until ctx ends.
-func (g *reign) serve(ctx context.Context, inbox Inbox) error {
+func (g *termRun) serve(ctx context.Context, inbox Inbox) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -98,7 +98,7 @@ func (g *reign) serve(ctx context.Context, inbox Inbox) error {
 }
 
 // next returns when the next attempt may begin, and why it will.
-func (g *reign) next() (clock.Instant, string) {
+func (g *termRun) next() (clock.Instant, string) {
 	now := g.cfg.Clock.Read()
 	in, why := g.policy.Due(g.rec, g.traits, now.Wall, g.ends.Sub(now.At))
 	at := now.At.Add(in)
@@ -112,7 +112,7 @@ func (g *reign) next() (clock.Instant, string) {
 }
 
 // quietEnd is when the quiet wait is over. With the value condemned nobody's promise is left to protect, only the order of requests.
-func (g *reign) quietEnd() clock.Instant {
+func (g *termRun) quietEnd() clock.Instant {
 	q := g.quiet
 	if g.rec.Condemned {
 		q.wait = min(q.wait, g.timing.Settled())
@@ -121,7 +121,7 @@ func (g *reign) quietEnd() clock.Instant {
 }
 
 // beQuiet starts a quiet wait, on a rotating upstream.
-func (g *reign) beQuiet(from clock.Instant) {
+func (g *termRun) beQuiet(from clock.Instant) {
 	if !g.traits.Rotating {
 		return
 	}
@@ -132,10 +132,10 @@ func (g *reign) beQuiet(from clock.Instant) {
 }
 
 // left is what is left until the nominal end of the current value.
-func (g *reign) left() time.Duration { return g.ends.Sub(g.cfg.Clock.Now()) }
+func (g *termRun) left() time.Duration { return g.ends.Sub(g.cfg.Clock.Now()) }
 
 // resync reads the record anew after a surprise, and heeds orphans. The quiet wait stands: every attempt of this term was ours.
-func (g *reign) resync(ctx context.Context) error {
+func (g *termRun) resync(ctx context.Context) error {
 	entry, err := g.ledger.Read(ctx)
 	if err != nil {
 		return err
@@ -147,7 +147,7 @@ func (g *reign) resync(ctx context.Context) error {
 }
 
 // adopt takes in what was read. A pending attempt whose request we know was never written is aborted at once.
-func (g *reign) adopt(entry token.Entry) error {
+func (g *termRun) adopt(entry token.Entry) error {
 	g.rec, g.rev = entry.Record, entry.Revision
 	end, known := g.cfg.Lives.NominalEnd(g.rec.Version)
 	if !known {
@@ -163,7 +163,7 @@ func (g *reign) adopt(entry token.Entry) error {
 
 // raise heals a store that lost what this replica has seen: the next version must be higher than any that was ever served, and the
 // value that was lost may be anywhere.
-func (g *reign) raise(floor int64) error {
+func (g *termRun) raise(floor int64) error {
 	g.log.Warn("the store lost versions; it was restored from a backup or emptied", "version", g.rec.Version, "seen", floor)
 	next := g.rec
 	next.Version, next.Value, next.Doubt = floor, token.Secret{}, true
@@ -171,7 +171,7 @@ func (g *reign) raise(floor int64) error {
 }
 
 // put writes the record under the fence; orphans name those to delete with it.
-func (g *reign) put(next token.Record, orphans ...string) error {
+func (g *termRun) put(next token.Record, orphans ...string) error {
 	rev, err := g.ledger.Write(g.settle, g.rev, next, orphans...)
 	if err != nil {
 		return err
@@ -181,7 +181,7 @@ func (g *reign) put(next token.Record, orphans ...string) error {
 }
 
 // disown is the last thing in a term: it tells the next leader of attempts that look pending but were never written.
-func (g *reign) disown() error {
+func (g *termRun) disown() error {
 	for attempt := range g.unwritten {
 		if err := g.ledger.Leave(g.settle, token.Orphan{Attempt: attempt, Outcome: token.OutcomeNone}); err != nil {
 			return err
