@@ -74,8 +74,8 @@ var shanghai = sync.OnceValues(func() (*time.Location, error) { return time.Load
 // New returns a Client. Errors name what is wrong with the configuration and never quote a secret.
 func New(cfg Config) (*Client, error) {
 	cfg = cfg.withDefaults()
-	traits, err := cfg.Traits()
-	if err = errors.Join(cfg.checkAccount(), err); err != nil {
+	traits, wrongTimes := cfg.Traits()
+	if err := errors.Join(cfg.checkAccount(), wrongTimes); err != nil {
 		return nil, err
 	}
 	client, err := upstream.New(cfg.HTTP)
@@ -99,7 +99,7 @@ func (cfg Config) withDefaults() Config {
 	return cfg
 }
 
-func (cfg *Config) checkAccount() error {
+func (cfg Config) checkAccount() error {
 	var errs []error
 	if cfg.Mode != Stable && cfg.Mode != Classic {
 		errs = append(errs, fmt.Errorf("mode %q is neither %q nor %q", cfg.Mode, Stable, Classic))
@@ -119,7 +119,7 @@ func (cfg *Config) checkAccount() error {
 	return errors.Join(errs...)
 }
 
-func (cfg *Config) checkTimes() error {
+func (cfg Config) checkTimes() error {
 	var errs []error
 	if cfg.MaxLife < time.Second {
 		errs = append(errs, fmt.Errorf("a longest life of %v is not at least a second", cfg.MaxLife))
