@@ -94,12 +94,18 @@ func (s *Store) encodeRecord(key, write string, rec token.Record) ([]byte, error
 }
 
 func (s *Store) decodeRecord(key string, data []byte) (token.Record, error) {
+	var form struct {
+		Schema int `json:"schema"`
+	}
+	if err := json.Unmarshal(data, &form); err != nil {
+		return token.Record{}, fmt.Errorf("%w: %s is not a token record: %w", errFinal, key, err)
+	}
+	if form.Schema != schema {
+		return token.Record{}, fmt.Errorf("%w: %s has schema %d, this program knows %d; run the newer program", errFinal, key, form.Schema, schema)
+	}
 	var in storedRecord
 	if err := json.Unmarshal(data, &in); err != nil {
 		return token.Record{}, fmt.Errorf("%w: %s is not a token record: %w", errFinal, key, err)
-	}
-	if in.Schema != schema {
-		return token.Record{}, fmt.Errorf("%w: %s has schema %d, this program knows %d; run the newer program", errFinal, key, in.Schema, schema)
 	}
 	value, err := s.open(key, in.Sealed)
 	if err != nil {
