@@ -131,8 +131,9 @@ func (s *Store) put(b *batch, kv *mvccpb.KeyValue, deleted bool) {
 	}
 }
 
-// readRecord decodes a record. One that cannot be read, or was deleted, is taken for a record without a value and in doubt: the view
-// keeps what it has, but on a rotating upstream promises it no further.
+// readRecord decodes a record. One that cannot be read is taken for a record without a value and in doubt: the view keeps what it
+// has, but on a rotating upstream promises it no further, and on an idempotent one not at all, since the record may have said that
+// the token is dead. One that was deleted is taken for lost, which harms no idempotent token.
 func (s *Store) readRecord(kv *mvccpb.KeyValue, deleted bool) token.Record {
 	if deleted {
 		return token.Record{}

@@ -1,0 +1,365 @@
+package store_test
+
+import (
+	"context"
+	"net"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
+
+	"github.com/tokenbroker/tokenbroker/internal/etcdtest"
+	"github.com/tokenbroker/tokenbroker/internal/store"
+	"github.com/tokenbroker/tokenbroker/internal/token"
+	"github.com/tokenbroker/tokenbroker/internal/view"
+)
+
+// writer is a leader beside the replicas under test, with a connection of its own.
+type writer struct {
+	t        *testing.T
+	client   *clientv3.Client
+	replica  *replica
+	fence    store.Fence
+	revision map[string]int64
+}
+
+func newWriter(t *testing.T, etcd *etcdtest.Server) *writer {
+	t.Helper()
+	client := etcd.Client(t)
+	r := newReplica(t, client, nil)
+	return &writer{t: t, client: client, replica: r, fence: elect(t, client, r.Store, "writer"), revision: map[string]int64{}}
+}
+
+func (w *writer) write(name string, rec token.Record) {
+	w.t.Helper()
+	w.revision[name] = mustWrite(w.t, w.replica.Ledger(name, w.fence), w.revision[name], rec)
+}
+
+func TestTheViewFollowsTheStore(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	w := newWriter(t, etcd)
+	w.write("t", version(1)) // found by the load
+	r := newReplica(t, etcd.Client(t), nil)
+	r.run(t)
+	r.awaitVersion(t, "t", 1)
+	w.write("t", version(2)) // told by the watch
+	r.awaitVersion(t, "t", 2)
+	rec := begun(version(2), "a")
+	w.write("t", rec)
+	eventually(t, "the view has the pending attempt", func() bool { return r.view.Token("t").Read().Record.Pending != nil })
+	w.write("t", version(3))
+	w.write("s", version(7))
+	r.awaitVersion(t, "s", 7)
+	if got := r.view.Token("t").Version(); got != 3 {
+		t.Errorf("version 3 was written before, but the view has %d", got)
+	}
+	if got := r.view.Revision(); got < w.revision["s"] {
+		t.Errorf("the view is at revision %d, the last change was at %d", got, w.revision["s"])
+	}
+	eventually(t, "t is active", func() bool { return r.view.Token("t").Read().State == view.Active })
+}
+
+func TestAnEmptyStoreIsAProofToo(t *testing.T) {
+	r := newReplica(t, etcdtest.Start(t).Client(t), nil)
+	r.run(t)
+	eventually(t, "the view is in sync", r.view.InSync)
+}
+
+// The first proof comes with the load; more must follow, though nothing happens.
+func TestFreshnessIsProvedAgainAndAgain(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	newWriter(t, etcd).write("t", version(1))
+	r := newReplica(t, etcd.Client(t), nil)
+	r.run(t)
+	eventually(t, "the view is in sync", r.view.InSync)
+	start := time.Now()
+	eventually(t, "a proof is younger than the load", func() bool {
+		age, ok := r.view.Age()
+		return ok && age < time.Since(start)-100*time.Millisecond
+	})
+}
+
+func TestADeletedRecordTakesNothingFromTheView(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	w := newWriter(t, etcd)
+	w.write("t", version(4))
+	r := newReplica(t, etcd.Client(t), nil)
+	r.run(t)
+	r.awaitVersion(t, "t", 4)
+	if _, err := w.client.Delete(t.Context(), prefix+"token/t"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the view is in doubt", func() bool { return r.view.Token("t").Read().Record.Doubt })
+	if got := r.view.Token("t").Read().Record; got.Version != 4 || got.Value.IsZero() {
+		t.Errorf("the view went to version %d", got.Version)
+	}
+}
+
+// A newer program may have written it. It may say anything: even that the token is dead.
+func TestARecordThatCannotBeReadPutsTheTokenInDoubt(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	w := newWriter(t, etcd)
+	w.write("t", version(4))
+	w.write("s", version(4))
+	r := newReplica(t, etcd.Client(t), nil)
+	r.run(t)
+	r.awaitVersion(t, "t", 4)
+	r.awaitVersion(t, "s", 4)
+	for _, name := range []string{"t", "s"} {
+		if _, err := w.client.Put(t.Context(), prefix+"token/"+name, `{"schema":2}`); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, name+" is in doubt", func() bool { return r.view.Token(name).Read().Record.Doubt })
+		if got := r.view.Token(name).Version(); got != 4 {
+			t.Errorf("%s went to version %d", name, got)
+		}
+	}
+	r.awaitState(t, "s", view.Suspect)
+}
+
+func TestAReloadFindsTheRecordsOfTokensThatWereAdded(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	w := newWriter(t, etcd)
+	w.write("added", version(3))
+	r := newReplica(t, etcd.Client(t), nil)
+	r.run(t)
+	eventually(t, "the view is in sync", r.view.InSync)
+	r.configure(t, 5*time.Minute, "t", "added")
+	r.Reload()
+	r.awaitVersion(t, "added", 3)
+	w.write("added", version(4)) // and the watch goes on
+	r.awaitVersion(t, "added", 4)
+}
+
+func TestTheFeedSurvivesTheRestartOfEtcd(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	w := newWriter(t, etcd)
+	w.write("t", version(1))
+	r := newReplica(t, etcd.Client(t), func(cfg *store.Config) { cfg.Timeout = 300 * time.Millisecond })
+	r.run(t)
+	r.awaitVersion(t, "t", 1)
+	etcd.Stop()
+	eventually(t, "proofs stop", func() bool {
+		age, ok := r.view.Age()
+		return !ok || age > 500*time.Millisecond
+	})
+	etcd.Restart(t)
+	eventually(t, "the view is proved current again", func() bool {
+		age, ok := r.view.Age()
+		return ok && age < 500*time.Millisecond
+	})
+	w.write("t", version(2))
+	r.awaitVersion(t, "t", 2)
+	mustHearRequests(t, w, r)
+}
+
+// mustHearRequests checks that the watch itself is alive: requests move no head, so nothing else brings them.
+func mustHearRequests(t *testing.T, w *writer, r *replica) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		_, _ = w.replica.Ask(ctx, token.Request{Kind: token.RequestRefresh, Name: "t", Version: time.Now().UnixNano()})
+	}()
+	eventually(t, "the watch tells of a request", func() bool {
+		letters, _, _ := r.Waiting()
+		return len(letters) > 0
+	})
+	cancel()
+	<-asked
+}
+
+func TestAfterACompactionTheFeedStartsOver(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	w := newWriter(t, etcd)
+	proxy := etcd.Proxy(t)
+	r := newReplica(t, proxy.Client(t), func(cfg *store.Config) { cfg.Timeout = 300 * time.Millisecond })
+	w.write("t", version(1))
+	r.run(t)
+	r.awaitVersion(t, "t", 1)
+	proxy.Cut()
+	for n := int64(2); n <= 20; n++ {
+		w.write("t", version(n))
+	}
+	if _, err := w.client.Compact(t.Context(), w.revision["t"]); err != nil {
+		t.Fatal(err)
+	}
+	proxy.Heal()
+	r.awaitVersion(t, "t", 20)
+	mustHearRequests(t, w, r)
+}
+
+// A connection that loses everything and stays open: nothing ends, and nothing is told.
+func TestInASilentPartitionPromisesRunOut(t *testing.T) {
+	const overlap = 2 * time.Second
+	etcd := etcdtest.Start(t)
+	w := newWriter(t, etcd)
+	proxy := etcd.Proxy(t)
+	r := newReplica(t, proxy.Client(t), func(cfg *store.Config) { cfg.Timeout = 300 * time.Millisecond })
+	r.configure(t, overlap, "t")
+	w.write("t", version(1))
+	w.write("s", version(1))
+	r.run(t)
+	r.awaitState(t, "t", view.Active)
+	r.awaitState(t, "s", view.Active)
+
+	proxy.Hold(etcdtest.Both)
+	w.write("t", version(2)) // goes unheard
+	r.awaitState(t, "t", view.Suspect)
+	if got := r.view.Token("s").Read().State; got != view.Active {
+		t.Errorf("an idempotent token is %v; it rests on no proof", got)
+	}
+	if age, _ := r.view.Age(); age < token.TimingFor(overlap).W {
+		t.Errorf("a proof was made %v ago, although etcd could not be reached", age)
+	}
+	proxy.Heal()
+	r.awaitVersion(t, "t", 2)
+	r.awaitState(t, "t", view.Active)
+	mustHearRequests(t, w, r)
+}
+
+// The watch may lag as long as it likes, while reads are answered.
+func TestWhenTheWatchLagsTheStoreIsReadInstead(t *testing.T) {
+	etcd, wire := etcdtest.Start(t), newWire()
+	w := newWriter(t, etcd)
+	w.write("t", version(1))
+	r := newReplica(t, etcd.Client(t, wire.options()...), nil)
+	r.run(t)
+	r.awaitVersion(t, "t", 1)
+
+	hear := wire.deafen()
+	for n := int64(2); n <= 4; n++ {
+		w.write("t", version(n))
+		r.awaitVersion(t, "t", n)
+		eventually(t, "the view is proved current", func() bool { age, ok := r.view.Age(); return ok && age < time.Second })
+	}
+	hear() // now the watch tells of 2 to 4
+	mustHearRequests(t, w, r)
+	if got := r.view.Token("t").Version(); got != 4 {
+		t.Errorf("what the watch told late brought version %d", got)
+	}
+	w.write("t", version(5))
+	r.awaitVersion(t, "t", 5)
+}
+
+// While the watch is silent and what it should have told is not read yet, nothing is proved.
+func TestALaggingWatchProvesNothing(t *testing.T) {
+	etcd, wire := etcdtest.Start(t), newWire()
+	w := newWriter(t, etcd)
+	w.write("t", version(1))
+	r := newReplica(t, etcd.Client(t, wire.options()...), nil)
+	r.run(t)
+	r.awaitState(t, "t", view.Active)
+	defer wire.deafen()()
+	w.write("t", begun(version(1), "a"))
+	began := time.Now()
+	for {
+		passed := time.Since(began)
+		age, _ := r.view.Age()
+		seen := r.view.Token("t").Read().Record.Pending != nil
+		switch {
+		case seen:
+			return
+		case age < passed:
+			t.Fatalf("%v after an attempt began, which the view has not seen, it was proved current %v ago", passed, age)
+		case passed > patience:
+			t.Fatal("the attempt is never seen")
+		}
+		runtime.Gosched()
+	}
+}
+
+// switchboard connects a client to one etcd, and later to another.
+type switchboard struct {
+	target atomic.Pointer[etcdtest.Proxy]
+}
+
+func (s *switchboard) client(t *testing.T) *clientv3.Client {
+	t.Helper()
+	return etcdtest.Dial(t, []string{"http://127.0.0.1:1"}, grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", strings.TrimPrefix(s.target.Load().Endpoint(), "http://"))
+	}))
+}
+
+func (s *switchboard) connect(p *etcdtest.Proxy) {
+	if old := s.target.Swap(p); old != nil {
+		old.Cut()
+	}
+}
+
+func TestAStoreThatWentBackIsFollowedAndVersionsAreNot(t *testing.T) {
+	var board switchboard
+	old, restored := etcdtest.Start(t), etcdtest.Start(t)
+	w := newWriter(t, old)
+	for n := int64(1); n <= 20; n++ {
+		w.write("t", version(n))
+		w.write("s", version(n))
+	}
+	board.connect(old.Proxy(t))
+	r := newReplica(t, board.client(t), func(cfg *store.Config) { cfg.Timeout = 300 * time.Millisecond })
+	r.run(t)
+	r.awaitState(t, "t", view.Active)
+	lastKnown := r.view.Revision()
+
+	again := newWriter(t, restored)
+	again.write("t", version(3))
+	again.write("s", version(3))
+	board.connect(restored.Proxy(t))
+	eventually(t, "the view is at a revision of the restored store", func() bool { return r.view.Revision() < lastKnown })
+	for _, name := range []string{"t", "s"} {
+		if got := r.view.Token(name).Read().Record; got.Version != 20 || got.Value != version(20).Value {
+			t.Errorf("%s went back to version %d", name, got.Version)
+		}
+	}
+	if got := r.view.Token("t").Read().Record; !got.Doubt {
+		t.Error("a rotating token whose record was lost is not in doubt")
+	}
+	// A leader that has seen version 20 goes on from there.
+	again.write("t", token.Record{Version: 20, Doubt: true})
+	again.write("t", version(21))
+	r.awaitVersion(t, "t", 21)
+	r.awaitState(t, "t", view.Active)
+	mustHearRequests(t, again, r)
+}
+
+func TestRunLeavesNoGoroutine(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	for name, disturb := range map[string]func(*etcdtest.Proxy){
+		"in peace":        func(*etcdtest.Proxy) {},
+		"cut off":         func(p *etcdtest.Proxy) { p.Cut() },
+		"in a partition":  func(p *etcdtest.Proxy) { p.Hold(etcdtest.Both) },
+		"without answers": func(p *etcdtest.Proxy) { p.Hold(etcdtest.ToClient) },
+	} {
+		proxy := etcd.Proxy(t)
+		r := newReplica(t, proxy.Client(t), nil)
+		stop := r.run(t)
+		eventually(t, "the view is in sync", r.view.InSync)
+		disturb(proxy)
+		start := time.Now()
+		stop()
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("%s: Run took %v to end", name, took)
+		}
+		stacks := make([]byte, 1<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		if strings.Contains(string(stacks), "internal/store.(*Store)") {
+			t.Errorf("%s: Run has ended, but:\n%s", name, stacks)
+		}
+	}
+}
+
+func TestRunEndsWhereEtcdNeverWas(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	etcd.Stop()
+	r := newReplica(t, etcd.Client(t), nil)
+	stop := r.run(t)
+	stop()
+	if r.view.InSync() || r.view.Revision() != 0 {
+		t.Error("the view claims to know something")
+	}
+}

@@ -1,0 +1,134 @@
+package store_test
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// wire listens to what a client says to etcd.
+type wire struct {
+	mu    sync.Mutex
+	calls map[string]int // by method
+	txns  []*etcdserverpb.TxnRequest
+	lose  map[string]int // how many answers to the next calls of a method are lost
+	held  chan struct{}  // closed when watches may hear again; nil if they hear
+}
+
+func newWire() *wire { return &wire{calls: map[string]int{}, lose: map[string]int{}} }
+
+// options make a client speak over the wire.
+func (w *wire) options() []grpc.DialOption {
+	return []grpc.DialOption{grpc.WithChainUnaryInterceptor(w.unary), grpc.WithChainStreamInterceptor(w.stream)}
+}
+
+func (w *wire) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	name := method[strings.LastIndexByte(method, '/')+1:]
+	w.mu.Lock()
+	w.calls[name]++
+	if txn, ok := req.(*etcdserverpb.TxnRequest); ok {
+		w.txns = append(w.txns, txn)
+	}
+	lost := w.lose[name] > 0
+	if lost {
+		w.lose[name]--
+	}
+	w.mu.Unlock()
+	err := call(ctx, method, req, reply, cc, opts...)
+	if err == nil && lost {
+		return status.Error(codes.Unavailable, "the answer was lost")
+	}
+	return err
+}
+
+// loseAnswers lets the answers to the next n calls of a method get lost on their way.
+func (w *wire) loseAnswers(n int, method string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lose[method] = n
+}
+
+// count is the number of calls of a method so far.
+func (w *wire) count(method string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.calls[method]
+}
+
+// total is the number of calls so far.
+func (w *wire) total() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	total := 0
+	for _, n := range w.calls {
+		total += n
+	}
+	return total
+}
+
+// lastTxn returns the last transaction that was sent.
+func (w *wire) lastTxn(t *testing.T) *etcdserverpb.TxnRequest {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.txns) == 0 {
+		t.Fatal("no transaction was sent")
+	}
+	return w.txns[len(w.txns)-1]
+}
+
+// deliver lets etcd receive a transaction that was under way all the time, or a duplicate of one, and returns whether it was done.
+func deliver(t *testing.T, client *clientv3.Client, txn *etcdserverpb.TxnRequest) bool {
+	t.Helper()
+	resp, err := etcdserverpb.NewKVClient(client.ActiveConnection()).Txn(t.Context(), txn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.Succeeded
+}
+
+// deafen keeps from all watches what etcd tells them; unary calls go on. hear ends it, and delivers what was kept back.
+func (w *wire) deafen() (hear func()) {
+	held := make(chan struct{})
+	w.mu.Lock()
+	w.held = held
+	w.mu.Unlock()
+	return sync.OnceFunc(func() { close(held) })
+}
+
+func (w *wire) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	s, err := open(ctx, desc, cc, method, opts...)
+	if err != nil || !strings.HasSuffix(method, "/Watch") {
+		return s, err
+	}
+	return &hearing{ClientStream: s, wire: w}, nil
+}
+
+// hearing is a watch's stream on a wire.
+type hearing struct {
+	grpc.ClientStream
+
+	wire *wire
+}
+
+func (h *hearing) RecvMsg(m any) error {
+	err := h.ClientStream.RecvMsg(m)
+	h.wire.mu.Lock()
+	held := h.wire.held
+	h.wire.mu.Unlock()
+	if held != nil && err == nil {
+		select {
+		case <-held:
+		case <-h.Context().Done():
+			return h.Context().Err()
+		}
+	}
+	return err
+}
