@@ -231,8 +231,8 @@ func TestLostKeyEndsTheLeadAtOnce(t *testing.T) {
 			begun := time.Now()
 			remove(t, client, l.term.Key)
 			l.lost(t, leader.ErrTrustLost)
-			if took := time.Since(begun); took > time.Second {
-				t.Errorf("the lead ended %v after its key", took)
+			if took := time.Since(begun); took > 1500*time.Millisecond {
+				t.Errorf("the lead ended %v after its key, as if a keep-alive had told", took)
 			}
 			stands(t, client, a.next(t))
 		})
@@ -270,9 +270,9 @@ func TestSilentWatchesDelayButDoNotMislead(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t)
 	client := server.Client(t)
-	a := play(t, server.Client(t, muteWatches()), leader.Config{ID: "a"})
+	a := play(t, server.Client(t, muteWatches()), leader.Config{ID: "a", TTL: ttl})
 	l := a.next(t)
-	b := play(t, server.Client(t, muteWatches()), leader.Config{ID: "b"})
+	b := play(t, server.Client(t, muteWatches()), leader.Config{ID: "b", TTL: ttl})
 	queued(t, client, 2)
 
 	// The leader finds out that its key is gone, the candidate that the way is free.
@@ -324,7 +324,7 @@ func TestCandidateWaitsForAnotherKindOfCandidate(t *testing.T) {
 	if _, err := client.Put(t.Context(), prefix+"/by-hand", "not JSON"); err != nil {
 		t.Fatal(err)
 	}
-	p := play(t, client, leader.Config{ID: "a"})
+	p := play(t, client, leader.Config{ID: "a", TTL: ttl})
 	queued(t, client, 2)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*ttl)
 	defer cancel()

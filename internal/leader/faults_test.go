@@ -101,6 +101,24 @@ func failKeepAlives(n int) grpc.DialOption {
 	})
 }
 
+// hangKeepAlives leaves all keep-alives without an answer but every nth.
+func hangKeepAlives(n int) grpc.DialOption {
+	var mu sync.Mutex
+	count := 0
+	return grpc.WithChainStreamInterceptor(func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+		if method == keepAlive {
+			mu.Lock()
+			count++
+			hang := count%n != 0
+			mu.Unlock()
+			if hang {
+				<-ctx.Done()
+			}
+		}
+		return open(ctx, desc, cc, method, opts...)
+	})
+}
+
 // onWatch closes the channel when etcd confirms the client's first watch: the candidate is waiting then, or the leader on guard.
 func onWatch(confirmed chan struct{}) grpc.DialOption {
 	var once sync.Once

@@ -13,7 +13,10 @@ import (
 )
 
 const (
-	ttl      = 2 * time.Second // the shortest allowed
+	// ttl is the shortest allowed: for tests that wait for leases to run out. All others have one of ample, so that a machine that
+	// stands still for a moment does not end a lead.
+	ttl      = 2 * time.Second
+	ample    = 10 * time.Second
 	prefix   = "/election"
 	patience = 20 * time.Second // for what must happen, on however slow a machine
 )
@@ -55,7 +58,7 @@ func start(t *testing.T, client *clientv3.Client, cfg leader.Config, lingers boo
 		cfg.Prefix = prefix
 	}
 	if cfg.TTL == 0 {
-		cfg.TTL = ttl
+		cfg.TTL = ample
 	}
 	e, err := leader.New(client, cfg)
 	if err != nil {
@@ -117,14 +120,20 @@ func (p *player) none(t *testing.T) {
 	}
 }
 
-// lost waits for the end of the lead's context, and checks the cause.
-func (l *lead) lost(t *testing.T, cause error) {
+// ends waits for the end of the lead's context.
+func (l *lead) ends(t *testing.T) {
 	t.Helper()
 	select {
 	case <-l.over:
 	case <-time.After(patience):
 		t.Fatal("the lead did not end")
 	}
+}
+
+// lost waits for the end of the lead's context, and checks the cause.
+func (l *lead) lost(t *testing.T, cause error) {
+	t.Helper()
+	l.ends(t)
 	if got := context.Cause(l.ctx); !errors.Is(got, cause) {
 		t.Fatalf("the lead ended with cause %v, want %v", got, cause)
 	}

