@@ -249,10 +249,12 @@ func (h *house) run(t *testing.T, args ...string) {
 // heal ends the troubles, and waits until every token is there, that can be.
 func (h *house) heal(t *testing.T) {
 	t.Helper()
+	var orders sync.WaitGroup
 	for name, w := range h.wechats {
 		w.ClearFaults()
-		h.run(t, "refresh", name, "--timeout", "10ms", "--server", h.second.grpc) // sooner than the back-off ends; nobody need wait
+		orders.Go(func() { h.run(t, "refresh", name, "--server", h.second.grpc) }) // the back-off may be long
 	}
+	orders.Wait()
 	for name := range h.wechats {
 		for _, b := range h.brokers() {
 			firstToken(t, b, name)
@@ -391,7 +393,9 @@ func (h *house) ends(t *testing.T) {
 	if err := hanging.AddFault(wechattest.Fault{Endpoint: wechattest.Stable, Kind: wechattest.Hang, When: wechattest.After}); err != nil {
 		t.Fatal(err)
 	}
-	h.run(t, "refresh", "frozen", "--timeout", "10ms", "--server", h.second.grpc)
+	var order sync.WaitGroup
+	order.Go(func() { h.run(t, "refresh", "frozen", "--timeout", "5s", "--server", h.second.grpc) })
+	defer order.Wait()
 	ctx, cancel := context.WithTimeout(t.Context(), ample)
 	defer cancel()
 	if err := hanging.Await(ctx, func() bool { return hanging.Requests(wechattest.Stable) > before }); err != nil {

@@ -13,7 +13,7 @@ import (
 
 const (
 	// callPause is the time between two calls of one caller.
-	callPause = 5 * time.Millisecond
+	callPause = 2 * time.Millisecond
 	// callTime is how long a call may take. Replicas answer from memory.
 	callTime = 5 * time.Second
 )
