@@ -135,6 +135,10 @@ func (w *world) expired(inc *incarnation, name string, r view.Reading) {
 	if !ok || time.Since(able) < graceAfter || time.Since(w.calmSince) < graceAfter || time.Since(w.begin) < graceAfter {
 		return
 	}
+	// Random faults may strike every attempt of the last minutes: then it was the upstream itself that refused for what was left.
+	if refused, tries := w.up.refusedFrom(name, time.Now().Add(r.Nominal-4*time.Minute)); refused && tries >= 3 {
+		return
+	}
 	w.t.Errorf("L1: %s has no living %s although the upstream was able for %v: %+v", inc.name, name, time.Since(able), *r.Record)
 }
 

@@ -110,8 +110,9 @@ func (p Policy) Due(rec token.Record, traits token.Traits, wall time.Time, left 
 	return max(in, 0), why
 }
 
-// ahead is the remaining life at which rec's value is to be refreshed: Ahead, but at most half of the life that the upstream stated,
-// so that short-lived answers do not make for a fetch right after each fetch. It is spread by a tenth, so that tokens that were
+// ahead is the remaining life at which rec's value is to be refreshed: Ahead, but at most three quarters of the life that the upstream
+// stated, so that short-lived answers do not make for a fetch right after each fetch. Most of such a life is left to fail in: an
+// idempotent upstream that was asked a moment too early answers with the same token and its last five minutes. It is spread by a tenth, so that tokens that were
 // fetched together part: a rotating token is fetched earlier, never later; an idempotent one later, since its upstream answers with
 // the same token when asked too early. The spread hangs on the attempt's id, so that all replicas name the same moment.
 func (p Policy) ahead(rec token.Record, traits token.Traits) time.Duration {
@@ -121,7 +122,7 @@ func (p Policy) ahead(rec token.Record, traits token.Traits) time.Duration {
 	if !traits.Rotating {
 		spread = -spread
 	}
-	return min(p.Ahead+spread, rec.Life/2)
+	return min(p.Ahead+spread, rec.Life*3/4)
 }
 
 // urgent reports whether the reserve of the budget may be used: when the token is missing or near its nominal end. A report that it

@@ -66,7 +66,7 @@ func TestTheEarliestRuleWinsButNeverLaterThanSafetyWants(t *testing.T) {
 		{"in doubt: now", nil, with(func(r *token.Record) { r.Doubt = true }), noon, 2 * time.Hour, 0, 0, "unsettled fetch"},
 		{"condemned: now", nil, with(func(r *token.Record) { r.Condemned = true }), noon, 2 * time.Hour, 0, 0, "reported dead"},
 		{"past the end: now", nil, healthy, noon.Add(3 * time.Hour), -time.Hour, 0, 0, "ahead of expiry"},
-		{"a short life is refreshed at half of it", nil, with(func(r *token.Record) { r.Life = 10 * time.Minute }), noon, 10 * time.Minute, 5 * time.Minute, 5 * time.Minute, "ahead of expiry"},
+		{"a short life is refreshed after a quarter of it", nil, with(func(r *token.Record) { r.Life = 10 * time.Minute }), noon, 10 * time.Minute, 150 * time.Second, 150 * time.Second, "ahead of expiry"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			policy, err := refresh.Policy{Rules: c.rules}.Complete(rotating, wechat)

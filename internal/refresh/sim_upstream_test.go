@@ -32,13 +32,20 @@ type upstream struct {
 	refusing *token.Failure // refuses everything
 	lastOK   time.Time      // since when it is able to serve
 	counts   map[string]*outcomes
+	tries    map[string][]try
+}
+
+// try is one request that was written, and whether the upstream was made to fail it.
+type try struct {
+	at     time.Time
+	failed bool
 }
 
 // outcomes counts what attempts came to, for the bound on their number.
 type outcomes struct{ lost, refused, unwritten, issued int }
 
 func newUpstream(j *judge) *upstream {
-	u := &upstream{judge: j, downFor: map[int]bool{}, lastOK: time.Now(), counts: map[string]*outcomes{}}
+	u := &upstream{judge: j, downFor: map[int]bool{}, lastOK: time.Now(), counts: map[string]*outcomes{}, tries: map[string][]try{}}
 	u.renamed.Store("")
 	return u
 }
@@ -55,6 +62,22 @@ func (u *upstream) regime(down bool, refusing *token.Failure) {
 
 // source names the application behind a token; rename changes it, as a new configuration does.
 func (u *upstream) source(name string) string { return name + u.renamed.Load().(string) }
+
+// refusedFrom reports whether the upstream failed every request that was written since a moment, and how many those were.
+func (u *upstream) refusedFrom(name string, since time.Time) (bool, int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	n := 0
+	for _, t := range u.tries[name] {
+		if t.at.Before(since) {
+			continue
+		}
+		if n++; !t.failed {
+			return false, n
+		}
+	}
+	return true, n
+}
 
 // block makes the upstream unreachable from one replica.
 func (u *upstream) block(replica int, blocked bool) {
@@ -187,6 +210,9 @@ func (c *client) send(force bool, refusing *token.Failure) <-chan simAnswer {
 	if refused == nil && cl.chance(c.rng, f.refused) {
 		refused = &token.Failure{Outcome: token.OutcomeNone, Written: true, Class: token.MinuteQuota, Code: "45011", RetryAfter: time.Minute}
 	}
+	cl.up.mu.Lock()
+	cl.up.tries[c.name] = append(cl.up.tries[c.name], try{at: time.Now(), failed: refused != nil || vanish || lost || delay > 10*time.Second})
+	cl.up.mu.Unlock()
 	if vanish {
 		return answer
 	}
