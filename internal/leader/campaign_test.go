@@ -118,6 +118,24 @@ func TestCandidateThatLostItsLeaseInAPartitionNeverLeadsWithIt(t *testing.T) {
 	}
 }
 
+// Nothing is wrong with etcd or the key, but the candidate no longer knows that.
+func TestCandidateThatLosesTrustStartsOver(t *testing.T) {
+	t.Parallel()
+	client := etcdtest.Start(t).Client(t)
+	play(t, client, leader.Config{ID: "a"}).next(t)
+	var b bent
+	waits := play(t, client, leader.Config{ID: "b", Clock: b.clock()})
+	before := queued(t, client, 2)[1]
+	begun := time.Now()
+	b.jump(0, time.Hour)
+	for now := before; now == before; now = queued(t, client, 2)[1] {
+		if time.Since(begun) > ample/2 {
+			t.Fatal("the candidate waits on with the trust lost")
+		}
+	}
+	waits.none(t)
+}
+
 // What was read before is only a hint: the transaction proves the win.
 func TestKeyLostOnTheWayToTheLeadDoesNotLead(t *testing.T) {
 	t.Parallel()

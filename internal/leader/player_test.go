@@ -205,5 +205,6 @@ func queued(t *testing.T, client *clientv3.Client, n int) []string {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d candidates stand, want %d", len(r.Kvs), n)
 		}
+		<-time.After(5 * time.Millisecond)
 	}
 }
