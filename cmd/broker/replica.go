@@ -66,7 +66,7 @@ func newReplica(cfg *config, client *clientv3.Client, address string, registry *
 		return nil, err
 	}
 	r.catalog = newCatalog(v, c, refresh.Config{
-		Clock: c, Logger: log.With("component", "refresh"), Replica: cfg.Replica.ID, Metrics: metrics,
+		Clock: c, Logger: log.With("component", "refresh"), Replica: cfg.Replica.ID, Metrics: metrics, Rest: &refresh.Rest{},
 		Peers: func() int { return seen.peers(cfg.Replica.ID) },
 	})
 	if _, err := r.catalog.configure(cfg.Tokens); err != nil {

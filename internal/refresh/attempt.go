@@ -37,7 +37,7 @@ func (g *termRun) attempt(ctx context.Context, why string) error {
 		return nil
 	}
 	g.forceNext = false
-	intent := token.Intent{Attempt: g.cfg.NewAttempt(), Term: g.term, At: begun.Wall, Forced: forced}
+	intent := token.Intent{Attempt: g.cfg.NewAttempt(), Term: g.term, Source: g.traits.Source, At: begun.Wall, Forced: forced}
 	if err := g.begin(ctx, next, intent); err != nil {
 		return err
 	}
@@ -135,13 +135,13 @@ func (g *termRun) fetch(ctx context.Context, begun clock.Reading, forced bool) f
 	f := fetched{grant: grant, wrote: before, took: done.At.Sub(begun.At)}
 	if err != nil {
 		f.failure = asFailure(err)
-		f.failure.At = done.Wall
+		f.failure.At, f.failure.Replica = done.Wall, g.cfg.Replica
 		if before != (clock.Reading{}) && !f.failure.Written {
 			// The client was let through and yet says that it wrote nothing: do not build on that.
 			f.failure.Written, f.failure.Outcome = true, token.OutcomeUnknown
 		}
 	}
-	if before == (clock.Reading{}) || !g.traits.Rotating {
+	if before == (clock.Reading{}) || !g.traits.Rotating && !forced {
 		return f
 	}
 	if after == (clock.Reading{}) {

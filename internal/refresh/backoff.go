@@ -38,7 +38,11 @@ func backOff(f token.Failure, failures int, left time.Duration, jitter float64) 
 	default:
 		wait = max(hurry(doubled(firstRetry, failures, longestRetry), urgentRetry, left), f.RetryAfter)
 	}
-	return time.Duration(float64(wait) * (0.75 + jitter/2))
+	wait = time.Duration(float64(wait) * (0.75 + jitter/2))
+	if f.Class == token.DailyQuota {
+		return wait
+	}
+	return max(wait, f.RetryAfter+time.Duration(jitter*float64(time.Second)))
 }
 
 func doubled(first time.Duration, failures int, longest time.Duration) time.Duration {

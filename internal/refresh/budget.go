@@ -11,7 +11,9 @@ import (
 // condemned and the upstream does not know of it.
 func (g *termRun) forced() bool {
 	if g.forceNext {
-		return true
+		// With no forced attempt left, an ordinary one brings a new token at the end of the dead one's nominal life.
+		wait, _ := g.forcedAllowance(g.cfg.Clock.Wall())
+		return wait == 0 || g.left() >= g.policy.Ahead
 	}
 	for _, c := range g.calls {
 		if c.Force {

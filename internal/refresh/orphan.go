@@ -15,6 +15,9 @@ func (g *termRun) hear(orphans []token.Orphan) error {
 
 func (g *termRun) heed(o token.Orphan) error {
 	open := g.rec.Pending != nil && g.rec.Pending.Attempt == o.Attempt
+	if open && o.Outcome == token.OutcomeToken && g.isDead(*g.rec.Pending, o.Value) {
+		o.Outcome = token.OutcomeNone // the value that is to be replaced: as good as nothing issued
+	}
 	next, log := g.rec, g.log.With("attempt", o.Attempt, "outcome", string(o.Outcome))
 	switch {
 	case o.Late:
@@ -28,7 +31,7 @@ func (g *termRun) heed(o token.Orphan) error {
 		log.Warn("an earlier leader's request was written late: the token is in doubt")
 	case open && o.Outcome == token.OutcomeToken:
 		now := g.cfg.Clock.Read()
-		next = granted(next, o, g.traits.Source, now.Wall)
+		next = granted(next, o, g.rec.Pending.Source, now.Wall)
 		if err := g.put(next, o.Attempt); err != nil {
 			return err
 		}

@@ -58,6 +58,8 @@ type Config struct {
 	Replica string
 	// Peers returns how many other replicas could lead. With none, the lead is never given up.
 	Peers func() int
+	// Rest is shared by all refreshers of the replica. It may be nil.
+	Rest *Rest
 	// Metrics may be nil.
 	Metrics *Metrics
 	// NewAttempt returns a new attempt's id. Default: random.

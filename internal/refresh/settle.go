@@ -19,16 +19,16 @@ const (
 
 // commit writes the token that was fetched.
 func (g *termRun) commit(intent token.Intent, f fetched) error {
-	same := !g.rec.Value.IsZero() && g.rec.Value == f.grant.Value
-	if same && (g.rec.Condemned || intent.Forced) {
+	if g.isDead(intent, f.grant.Value) {
 		return g.stillDead(intent)
 	}
+	same := g.rec.Value == f.grant.Value
 	orphan := token.Orphan{
 		Attempt: intent.Attempt, Outcome: token.OutcomeToken, Late: f.late,
 		Value: f.grant.Value, IssuedAt: f.wrote.Wall, Life: f.grant.Life,
 	}
 	now := g.cfg.Clock.Wall()
-	committed, err := g.resolve(intent, orphan, func(rec token.Record) token.Record { return granted(rec, orphan, g.traits.Source, now) })
+	committed, err := g.resolve(intent, orphan, func(rec token.Record) token.Record { return granted(rec, orphan, intent.Source, now) })
 	if err != nil || !committed {
 		return err
 	}
@@ -39,6 +39,11 @@ func (g *termRun) commit(intent token.Intent, f fetched) error {
 		g.answer(token.Reply{Verdict: token.VerdictDone})
 	}
 	return nil
+}
+
+// isDead reports whether an attempt was answered with the very value that it was to replace.
+func (g *termRun) isDead(intent token.Intent, value token.Secret) bool {
+	return !g.rec.Value.IsZero() && g.rec.Value == value && (g.rec.Condemned || intent.Forced)
 }
 
 // granted is rec after the commit of what an attempt brought.
@@ -56,6 +61,9 @@ func granted(rec token.Record, o token.Orphan, source string, now time.Time) tok
 // succeeded resets what a commit makes void.
 func (g *termRun) succeeded(ends clock.Instant) {
 	g.ends, g.retryAt, g.forceNext, g.lost = ends, 0, false, 0
+	if !g.traits.Rotating {
+		g.quiet = quietWait{} // it was for the forced attempt that has now succeeded
+	}
 }
 
 // stillDead settles an attempt that was answered with the very value that is dead: an idempotent upstream that does not know of it,
@@ -200,12 +208,13 @@ func (g *termRun) failed(failure *token.Failure) {
 
 // shouldHandOver counts attempts that did not reach the upstream, and reports whether another replica should try instead.
 func (g *termRun) shouldHandOver(failure *token.Failure) bool {
-	if failure.Class != token.Unreachable && failure.Class != token.Address {
+	if !localClass(failure.Class) {
 		g.lost = 0
 		return false
 	}
 	g.lost++
 	last, did := g.rec.HandedOver[g.cfg.Replica]
 	rested := !did || g.cfg.Clock.Wall().Sub(last).Abs() >= handOverRest
-	return g.lost >= handOverAfter && g.cfg.Peers() > 0 && rested
+	enough := g.lost >= handOverAfter || failure.Class == token.Blocked // a stated block does not pass by trying again
+	return enough && rested && g.cfg.Peers() > 0 && g.cfg.Rest.take(g.cfg.Clock.Now())
 }

@@ -104,7 +104,8 @@ type incarnation struct {
 	ids     atomic.Int64
 	resign  chan struct{}   // a signal to give up the lead
 	calls   chan token.Call // requests to the leader
-	zombie  atomic.Int64    // how long the next loss of the lead goes unnoticed
+	rest    refresh.Rest
+	zombie  atomic.Int64 // how long the next loss of the lead goes unnoticed
 }
 
 // start brings a replica up.
@@ -347,7 +348,7 @@ func (inc *incarnation) refresh(ctx context.Context, spec simSpec, term int64) e
 	r, err := refresh.New(refresh.Config{
 		Name: spec.name, Upstream: &client{inc: inc, name: spec.name, rng: c.rng(inc.name, spec.name, term, "fetch")},
 		Policy: spec.policy, Timing: spec.timing, Clock: inc.clock, Logger: c.log.With("replica", inc.name),
-		Lives: inc.view.Token(spec.name), Replica: fmt.Sprintf("r%d", inc.replica), Peers: func() int { return len(c.running) - 1 },
+		Lives: inc.view.Token(spec.name), Replica: fmt.Sprintf("r%d", inc.replica), Peers: func() int { return len(c.running) - 1 }, Rest: &inc.rest,
 		NewAttempt: func() string { return inc.nextID("a") }, Jitter: jitter.Float64,
 	})
 	if err != nil {

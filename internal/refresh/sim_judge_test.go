@@ -34,10 +34,14 @@ type promise struct {
 
 func newJudge(t *testing.T) *judge {
 	t.Helper()
+	accounts := []wechattest.Account{{AppID: classic, Secret: "s"}, {AppID: stable, Secret: "s"}}
+	for i := range 20 {
+		accounts = append(accounts, wechattest.Account{AppID: fmt.Sprintf("other%d", i), Secret: "s"})
+	}
 	j := &judge{life: 2 * time.Hour, overlap: 5 * time.Minute, promised: map[string]promise{}, excused: map[string]bool{}}
 	var err error
 	j.wechat, err = wechattest.New(wechattest.Config{
-		Accounts:  []wechattest.Account{{AppID: classic, Secret: "s"}, {AppID: stable, Secret: "s"}},
+		Accounts:  accounts,
 		TokenLife: j.life, Overlap: j.overlap, Now: time.Now, MinTokenSize: 16, MaxTokenSize: 16,
 	})
 	if err != nil {
@@ -81,6 +85,13 @@ func (j *judge) excuse(value string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.excused[value] = true
+}
+
+// forget drops what was promised on a value so far; what is promised from now on counts.
+func (j *judge) forget(value string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.promised, value)
 }
 
 // verdict fails the test for every promise that was broken, or will be (S1).

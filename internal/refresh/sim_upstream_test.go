@@ -1,6 +1,7 @@
 package refresh_test
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"sync"
@@ -27,10 +28,12 @@ type upstream struct {
 	renamed  atomic.Value // a string that is part of every source
 
 	mu       sync.Mutex
-	down     bool           // cannot be dialled
-	downFor  map[int]bool   // by replica
-	refusing *token.Failure // refuses everything
-	lastOK   time.Time      // since when it is able to serve
+	down     bool                                          // cannot be dialled
+	downFor  map[int]bool                                  // by replica
+	refusing *token.Failure                                // refuses everything
+	lastOK   time.Time                                     // since when it is able to serve
+	refuses  func(name string, replica int) *token.Failure // if set, refuses some
+	buried   string                                        // a value that the probe calls dead, and a fetch does not know of
 	counts   map[string]*outcomes
 	tries    map[string][]try
 }
@@ -77,6 +80,20 @@ func (u *upstream) refusedFrom(name string, since time.Time) (bool, int) {
 		}
 	}
 	return true, n
+}
+
+// refuse makes the upstream refuse what a function picks.
+func (u *upstream) refuse(pick func(name string, replica int) *token.Failure) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.refuses = pick
+}
+
+// bury makes the probe call the value dead.
+func (u *upstream) bury(value token.Secret) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.buried = value.Reveal()
 }
 
 // block makes the upstream unreachable from one replica.
@@ -130,7 +147,11 @@ func (c *client) Probe(ctx context.Context, value token.Secret) (token.Health, e
 	if err := nap(ctx, between(c.rng, 10*time.Millisecond, 200*time.Millisecond)); err != nil {
 		return "", err
 	}
-	if c.inc.cluster.up.judge.aliveAt(value.Reveal(), time.Now()) {
+	u := c.inc.cluster.up
+	u.mu.Lock()
+	buried := u.buried
+	u.mu.Unlock()
+	if value.Reveal() != buried && u.judge.aliveAt(value.Reveal(), time.Now()) {
 		return token.Alive, nil
 	}
 	return token.Dead, nil
@@ -148,6 +169,9 @@ func (c *client) Fetch(ctx context.Context, req token.FetchRequest) (token.Grant
 	}
 	u.mu.Lock()
 	down, refusing := u.down || u.downFor[c.inc.replica], u.refusing
+	if u.refuses != nil {
+		refusing = cmp.Or(u.refuses(c.name, c.inc.replica), refusing)
+	}
 	u.mu.Unlock()
 	if down {
 		return c.unwritten("dial", token.Unreachable)

@@ -50,21 +50,26 @@ func (g *termRun) win(ctx context.Context) error {
 	if err := g.adopt(entry); err != nil {
 		return err
 	}
-	if floor := g.cfg.Lives.Version(); g.rec.Version < floor {
-		if err := g.raise(floor); err != nil {
-			return err
-		}
-	}
 	if g.rec.Issued() {
 		g.beQuiet(read)
 	}
-	if n := g.rec.Failures; n > 0 {
+	if n := g.rec.Failures; n > 0 && !g.anothersPlace(g.rec.LastFailure) {
 		// The back-off of the last leader goes on, as far as the wall clocks agree.
 		wait := backOff(g.rec.LastFailure, n, g.left(), g.cfg.Jitter())
 		passed := max(0, g.cfg.Clock.Wall().Sub(g.rec.LastFailure.At))
 		g.retryAt = read.Add(max(0, wait-passed))
 	}
 	return g.hear(entry.Orphans)
+}
+
+// anothersPlace reports whether a failure says something about where another replica is, and nothing about this one.
+func (g *termRun) anothersPlace(f token.Failure) bool {
+	return localClass(f.Class) && f.Replica != g.cfg.Replica
+}
+
+// localClass reports whether failures of a class depend on which replica asks.
+func localClass(c token.Class) bool {
+	return c == token.Unreachable || c == token.Address || c == token.Blocked
 }
 
 // serve waits for what comes next, and does it, until ctx ends.
@@ -120,14 +125,16 @@ func (g *termRun) quietEnd() clock.Instant {
 	return q.end()
 }
 
-// beQuiet starts a quiet wait, on a rotating upstream.
+// beQuiet starts a quiet wait after an attempt that ends, or may end, the life of another token: any on a rotating upstream, and a
+// forced one on every other. Where no promise is left to protect, only the order of requests is.
 func (g *termRun) beQuiet(from clock.Instant) {
-	if !g.traits.Rotating {
-		return
-	}
-	g.quiet = quietWait{from: from, wait: g.timing.W}
-	if g.rec.Drained {
-		g.quiet.wait = g.timing.Settled()
+	p := g.rec.Pending
+	forced := p != nil && p.Forced
+	switch {
+	case g.traits.Rotating && !g.rec.Drained:
+		g.quiet = quietWait{from: from, wait: g.timing.W}
+	case g.traits.Rotating || forced:
+		g.quiet = quietWait{from: from, wait: g.timing.Settled()}
 	}
 }
 
@@ -149,12 +156,20 @@ func (g *termRun) resync(ctx context.Context) error {
 // adopt takes in what was read. A pending attempt whose request we know was never written is aborted at once.
 func (g *termRun) adopt(entry token.Entry) error {
 	g.rec, g.rev = entry.Record, entry.Revision
+	now := g.cfg.Clock.Read()
 	end, known := g.cfg.Lives.NominalEnd(g.rec.Version)
-	if !known {
-		now := g.cfg.Clock.Read()
+	switch {
+	case g.rec.Value.IsZero():
+		end = now.At
+	case !known:
 		end = now.At.Add(g.rec.IssuedAt.Add(g.rec.Life).Sub(now.Wall))
 	}
 	g.ends = end
+	if floor := g.cfg.Lives.Version(); g.rec.Version < floor {
+		if err := g.raise(floor); err != nil {
+			return err
+		}
+	}
 	if p := g.rec.Pending; p != nil && g.unwritten[p.Attempt] {
 		return g.abort(*p, g.notWritten(errUnknownBegin))
 	}
@@ -166,8 +181,14 @@ func (g *termRun) adopt(entry token.Entry) error {
 func (g *termRun) raise(floor int64) error {
 	g.log.Warn("the store lost versions; it was restored from a backup or emptied", "version", g.rec.Version, "seen", floor)
 	next := g.rec
-	next.Version, next.Value, next.Doubt = floor, token.Secret{}, true
-	return g.put(next)
+	next.Version, next.Value = floor, token.Secret{}
+	next.Doubt, next.Drained, next.Condemned = true, false, false
+	if err := g.put(next); err != nil {
+		return err
+	}
+	g.ends = g.cfg.Clock.Now()
+	g.beQuiet(g.ends)
+	return nil
 }
 
 // put writes the record under the fence; orphans name those to delete with it.

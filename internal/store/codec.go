@@ -37,6 +37,7 @@ type storedRecord struct {
 type storedIntent struct {
 	Attempt string    `json:"attempt"`
 	Term    int64     `json:"term"`
+	Source  string    `json:"source,omitempty"`
 	At      time.Time `json:"at"`
 	Forced  bool      `json:"forced,omitempty"`
 }
@@ -63,6 +64,7 @@ type storedFailure struct {
 	Message          string        `json:"message,omitempty"`
 	RetryAfterMillis int64         `json:"retry_after_ms,omitempty"`
 	At               time.Time     `json:"at,omitzero"`
+	Replica          string        `json:"replica,omitempty"`
 }
 
 // storedOrphan is a token.Orphan as it stands in etcd.
@@ -134,7 +136,7 @@ func encodeFailure(f *token.Failure) *storedFailure {
 	}
 	return &storedFailure{
 		Outcome: f.Outcome, Class: f.Class, Written: f.Written, Code: f.Code, Meaning: f.Meaning, Remedy: f.Remedy,
-		Message: f.Message, RetryAfterMillis: f.RetryAfter.Milliseconds(), At: f.At.UTC(),
+		Message: f.Message, RetryAfterMillis: f.RetryAfter.Milliseconds(), At: f.At.UTC(), Replica: f.Replica,
 	}
 }
 
@@ -144,7 +146,7 @@ func decodeFailure(f *storedFailure) *token.Failure {
 	}
 	return &token.Failure{
 		Outcome: f.Outcome, Class: f.Class, Written: f.Written, Code: f.Code, Meaning: f.Meaning, Remedy: f.Remedy,
-		Message: f.Message, RetryAfter: duration(f.RetryAfterMillis), At: f.At,
+		Message: f.Message, RetryAfter: duration(f.RetryAfterMillis), At: f.At, Replica: f.Replica,
 	}
 }
 

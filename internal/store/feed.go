@@ -147,7 +147,7 @@ func (s *Store) readRecord(kv *mvccpb.KeyValue, deleted bool) token.Record {
 }
 
 // take applies the events of one watch response, revision by revision. etcd delivers all events of a revision together. A change that
-// the view has passed already, because it was read meanwhile, is ignored by the view; for the post it is harmless.
+// the view has passed already, because it was read meanwhile, is ignored.
 func (s *Store) take(events []*clientv3.Event) {
 	s.feeding.Lock()
 	defer s.feeding.Unlock()
@@ -160,8 +160,9 @@ func (s *Store) take(events []*clientv3.Event) {
 		for _, ev := range events[:n] {
 			s.put(&b, ev.Kv, ev.Type == mvccpb.DELETE)
 		}
-		s.view.Apply(revision, b.head, b.changes)
-		s.post.apply(b.orphans, b.requests)
+		if s.view.Apply(revision, b.head, b.changes) {
+			s.post.apply(b.orphans, b.requests)
+		}
 		events = events[n:]
 	}
 }

@@ -11,14 +11,15 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/tokenbroker/tokenbroker/internal/clock"
 	"github.com/tokenbroker/tokenbroker/internal/token"
 )
 
-// How long requests and replies stay in the store, in seconds.
+// How long requests and replies stay in the store.
 const (
-	requestLife   = 600
-	shortestReply = 5
-	longestReply  = 30 // then the leader is asked anew, whatever the reply said
+	requestLife   = 600 // seconds
+	shortestReply = 5 * time.Second
+	longestReply  = 30 * time.Second // then the leader is asked anew, whatever the reply said
 )
 
 // post is the replica's picture of what waits for the leader: requests, their replies, and orphans. The feed fills it.
@@ -34,6 +35,18 @@ type posted struct {
 	revision int64
 	request  token.Request
 	reply    *token.Reply
+	seen     clock.Instant // when it came here
+}
+
+// valid reports whether the reply still answers others who ask the same. The feed tells when it is gone from the store, but a replica
+// that is cut off does not hear of it.
+func (p posted) valid(now clock.Instant) bool {
+	return p.reply != nil && now.Sub(p.seen) < replyLife(*p.reply)
+}
+
+// replyLife is how long a reply stays, in whole seconds.
+func replyLife(reply token.Reply) time.Duration {
+	return min(max(reply.RetryAfter.Truncate(time.Second), shortestReply), longestReply)
 }
 
 type orphanEvent struct {
@@ -118,7 +131,7 @@ func (s *Store) Waiting() ([]Letter, map[string]int64, <-chan struct{}) {
 // still in the store answers at once, without a call to etcd.
 func (s *Store) Ask(ctx context.Context, req token.Request) (token.Reply, error) {
 	key := s.keys.request(req)
-	if found, ok, _ := s.post.lookup(key); ok && found.reply != nil {
+	if found, ok, _ := s.post.lookup(key); ok && found.valid(s.clock.Now()) {
 		return *found.reply, nil
 	}
 	req.From, req.At = s.replica, s.clock.Wall()
@@ -175,7 +188,7 @@ func (s *Store) Answer(ctx context.Context, req token.Request, reply token.Reply
 	if err != nil {
 		return err
 	}
-	life := min(max(int64(reply.RetryAfter/time.Second), shortestReply), longestReply)
+	life := int64(replyLife(reply) / time.Second)
 	return s.persist(ctx, "answering a request", func(ctx context.Context) error {
 		return s.putLeased(ctx, key, data, life)
 	})
@@ -198,7 +211,7 @@ func (s *Store) readRequest(kv *mvccpb.KeyValue, deleted bool) requestEvent {
 		ev.gone = true
 		return ev
 	}
-	ev.posted = posted{revision: kv.ModRevision, request: decodeRequest(in.Request), reply: decodeReply(in.Reply)}
+	ev.posted = posted{revision: kv.ModRevision, seen: s.clock.Now(), request: decodeRequest(in.Request), reply: decodeReply(in.Reply)}
 	return ev
 }
 

@@ -48,6 +48,8 @@ type Intent struct {
 	Attempt string
 	// Term is the term of the leader that began it: the create revision of its election key.
 	Term int64
+	// Source is the Traits.Source of the upstream that it asks.
+	Source string
 	// At is when it was begun.
 	At time.Time
 	// Forced: the attempt asks the upstream to kill the current value at once.
@@ -74,7 +76,7 @@ type Spending struct {
 
 // On returns what counts on the day of wall by the upstream's calendar: a new day begins with nothing.
 func (s Spending) On(wall time.Time, calendar *time.Location) Spending {
-	if day := wall.In(calendar).Format(time.DateOnly); day != s.Day {
+	if day := wall.In(calendar).Format(time.DateOnly); day > s.Day { // never back to an earlier day, by a clock that is behind
 		return Spending{Day: day, ForcedAt: s.ForcedAt}
 	}
 	return s

@@ -70,8 +70,9 @@ type Failure struct {
 	Message string
 	// RetryAfter is how long the upstream wants to be left alone; 0 if it did not say.
 	RetryAfter time.Duration
-	// At is when it happened. Set by package refresh.
-	At time.Time
+	// At is when it happened, and Replica which replica met it. Set by package refresh.
+	At      time.Time
+	Replica string
 }
 
 // Error makes a Failure an error, without the remedy.

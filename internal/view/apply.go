@@ -12,12 +12,12 @@ type Change struct {
 }
 
 // Apply takes in what one revision of the store changed, as the watch tells it. head is the mod revision of the head key if the
-// revision changed it, else 0. Revisions that the view has passed already are ignored.
-func (v *View) Apply(revision, head int64, changes []Change) {
+// revision changed it, else 0. A revision that the view has passed already is ignored, and false returned.
+func (v *View) Apply(revision, head int64, changes []Change) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if revision <= v.revision {
-		return
+		return false
 	}
 	for _, c := range changes {
 		if t := v.Token(c.Name); t != nil {
@@ -25,6 +25,7 @@ func (v *View) Apply(revision, head int64, changes []Change) {
 		}
 	}
 	v.advance(revision, head)
+	return true
 }
 
 // Load takes in the whole keyspace as a linearizable read found it at a revision: a record that is missing in changes is not there.
@@ -80,8 +81,14 @@ func (v *View) Synced(sent clock.Reading, head int64) bool {
 	v.proof.Store(&proof{at: sent.At, era: sent.Era})
 	for _, t := range *v.tokens.Load() {
 		// Promises that had lapsed are alive again: tell whoever waits for that.
-		if old == nil || old.era != sent.Era || now.At.Sub(old.at) >= min(v.syncWindow, t.LongestPromise()) {
-			t.replace(*t.cur.Load())
+		if newEra := old == nil || old.era != sent.Era; newEra || now.At.Sub(old.at) >= min(v.syncWindow, t.LongestPromise()) {
+			next := *t.cur.Load()
+			if newEra && !next.record.Value.IsZero() {
+				// The clocks jumped. What was counted through the jump may be far too pessimistic; a replica that started now would count
+				// from the record's wall time, and so may this one.
+				next.nominalEnd = max(next.nominalEnd, t.byWallClock(*next.record, now))
+			}
+			t.replace(next)
 		}
 	}
 	return true
@@ -98,7 +105,7 @@ func (t *Token) apply(rec token.Record) {
 		// The store lost what this replica knows. Hold on to the token, but promise it no longer than if a fetch had begun, and
 		// no longer than before: what was unsettled was not settled by the loss.
 		kept := *old.record
-		kept.Pending, kept.Doubt = rec.Pending, rec.Doubt || t.unsettled(*old.record) || t.spec.Traits.Rotating
+		kept.Pending, kept.Doubt = rec.Pending, rec.Doubt || t.unsettled(*old.record) || t.rotates(*old.record)
 		rec = kept
 	}
 	if renewed(old.record, rec) {
@@ -132,6 +139,11 @@ func (t *Token) nominalEnd(next *snapshot, rec token.Record, now clock.Reading) 
 	if next.anchored && rec.Resolved.Attempt == next.attempt {
 		return next.anchor.Add(rec.Life)
 	}
+	return t.byWallClock(rec, now)
+}
+
+// byWallClock is the nominal end as a late joiner counts it.
+func (t *Token) byWallClock(rec token.Record, now clock.Reading) clock.Instant {
 	return now.At.Add(rec.IssuedAt.Add(rec.Life).Sub(t.view.clock.Wall()) - t.view.skew)
 }
 
@@ -141,7 +153,7 @@ func (t *Token) freeze(next *snapshot, old *snapshot, rec token.Record, now cloc
 	switch {
 	case !t.unsettled(rec):
 		next.frozen = false
-	case rec.Pending != nil && rec.Pending.Forced || !t.spec.Traits.Rotating:
+	case rec.Pending != nil && rec.Pending.Forced || !t.rotates(rec):
 		next.frozen, next.frozenEnd = true, 0
 	case !next.frozen || rec.Version != old.record.Version:
 		next.frozen, next.frozenEnd = true, 0
@@ -156,7 +168,13 @@ func (t *Token) unsettled(rec token.Record) bool {
 	if rec.Doubt {
 		return true
 	}
-	return rec.Pending != nil && (t.spec.Traits.Rotating || rec.Pending.Forced)
+	return rec.Pending != nil && (t.rotates(rec) || rec.Pending.Forced)
+}
+
+// rotates reports whether rec's value can be rotated away. A value of another source than this replica is configured for, because a
+// new configuration has not reached all replicas yet, is taken for the worst.
+func (t *Token) rotates(rec token.Record) bool {
+	return t.spec.Traits.Rotating || rec.Source != t.spec.Traits.Source
 }
 
 // replace publishes a snapshot and wakes everyone who waited for the old one to change. The caller holds view.mu.

@@ -117,7 +117,7 @@ func (t *Token) Read() Reading {
 // promise returns the instant until which the token is promised.
 func (s *snapshot) promise(t *Token, p *proof, now clock.Reading) clock.Instant {
 	end := s.nominalEnd
-	if t.spec.Traits.Rotating {
+	if t.rotates(*s.record) {
 		if p == nil || p.era != now.Era {
 			return 0
 		}
