@@ -14,6 +14,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 
 	"github.com/tokenbroker/tokenbroker/internal/embedded"
 )
@@ -21,9 +23,11 @@ import (
 // How the connection to etcd is watched: a member that vanished without a word is noticed within dead time, which is short enough
 // for a leader to keep its session through another member.
 const (
-	etcdDialTimeout = 3 * time.Second
-	etcdKeepAlive   = time.Second
-	etcdDeadTime    = time.Second
+	etcdDialTimeout   = 3 * time.Second
+	etcdKeepAlive     = time.Second
+	etcdDeadTime      = time.Second
+	etcdRedialFirst   = 100 * time.Millisecond
+	etcdRedialLongest = 2 * time.Second
 )
 
 // dialEtcd returns a client. etcd need not be there yet, except where it asks for a password.
@@ -37,6 +41,11 @@ func dialEtcd(c etcdConfig, endpoints []string, log *slog.Logger) (*clientv3.Cli
 	}
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints: endpoints, TLS: secure, Username: c.Username, Password: c.Password.Reveal(),
+		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
+			// gRPC's own back-off grows to two minutes, in which a replica would stay cut off after etcd is back.
+			Backoff:           backoff.Config{BaseDelay: etcdRedialFirst, Multiplier: 1.6, Jitter: 0.2, MaxDelay: etcdRedialLongest},
+			MinConnectTimeout: etcdDialTimeout,
+		})},
 		DialTimeout: etcdDialTimeout, DialKeepAliveTime: etcdKeepAlive, DialKeepAliveTimeout: etcdDeadTime, PermitWithoutStream: true,
 		// It warns of each call that failed, and so do those who make the calls.
 		Logger: embedded.ZapLogger(log).WithOptions(zap.IncreaseLevel(zap.ErrorLevel)),

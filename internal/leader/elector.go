@@ -49,11 +49,14 @@ func (e *Elector) Run(ctx context.Context, lead func(ctx context.Context, term T
 
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval, wait.MaxInterval, wait.Multiplier, wait.RandomizationFactor = 100*time.Millisecond, e.cfg.TTL/2, 2, 0.5
+	failing := false
 	for ctx.Err() == nil {
 		begun := e.cfg.Clock.Now()
-		if err := e.stand(ctx, lead); err != nil && ctx.Err() == nil {
-			e.cfg.Logger.Warn("standing for election failed", slog.Any("err", err))
+		err := e.stand(ctx, lead)
+		if err != nil && ctx.Err() == nil {
+			e.cfg.Logger.Log(ctx, failureLevel(failing), "standing for election failed; trying on", slog.Any("err", err))
 		}
+		failing = err != nil
 		// What lasted is not what the pause is against: calls that fail, and leads that return, one after the other.
 		if e.cfg.Clock.Now().Sub(begun) > 2*e.cfg.TTL {
 			wait.Reset()
@@ -61,6 +64,14 @@ func (e *Elector) Run(ctx context.Context, lead func(ctx context.Context, term T
 		pause(ctx, wait.NextBackOff())
 	}
 	return nil
+}
+
+// failureLevel is for a failure that may be one of many: only the first in a row is news.
+func failureLevel(again bool) slog.Level {
+	if again {
+		return slog.LevelDebug
+	}
+	return slog.LevelWarn
 }
 
 // Resign ends the term of this revision, if it is the one that lead runs for: lead's context ends with the cause ErrResigned. It
@@ -102,7 +113,15 @@ func (e *Elector) stand(ctx context.Context, lead func(context.Context, Term) er
 	log := e.cfg.Logger.With(slog.Int64("term", term.Revision), slog.String("key", term.Key))
 	log.Info("leading")
 	err = lead(round, term)
-	log.Info("lead ended", slog.Any("cause", context.Cause(round)), slog.Any("err", err))
+	level := slog.LevelInfo
+	if errors.Is(context.Cause(round), ErrTrustLost) {
+		level = slog.LevelWarn
+	}
+	attrs := []slog.Attr{slog.Any("cause", context.Cause(round))}
+	if err != nil {
+		attrs = append(attrs, slog.Any("err", err))
+	}
+	log.LogAttrs(ctx, level, "lead ended", attrs...)
 	return nil
 }
 

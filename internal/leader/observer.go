@@ -64,9 +64,13 @@ func (o *Observer) Changed() <-chan struct{} { return o.state.Load().changed }
 
 // Run keeps the state up to date until ctx ends, and then returns nil. While etcd is away the last state stands.
 func (o *Observer) Run(ctx context.Context) error {
+	failing := false
 	for ctx.Err() == nil {
+		begun := o.cfg.Clock.Now()
 		if err := o.follow(ctx); err != nil && ctx.Err() == nil {
-			o.cfg.Logger.Warn("observing the election failed", slog.Any("err", err))
+			failing = failing && o.cfg.Clock.Now().Sub(begun) < 2*o.cfg.TTL // it had worked for a while
+			o.cfg.Logger.Log(ctx, failureLevel(failing), "observing the election failed; trying on", slog.Any("err", err))
+			failing = true
 			pause(ctx, o.cfg.retry())
 		}
 	}

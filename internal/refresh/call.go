@@ -38,6 +38,13 @@ func (g *termRun) take(ctx context.Context, call token.Call) error {
 	case call.Version < g.rec.Version:
 		call.Reply(token.Reply{Verdict: token.VerdictDone})
 		return nil
+	case call.Version > g.rec.Version && call.Kind == token.RequestReport:
+		// No caller can report a version that its replica does not hold: the store has lost it.
+		if err := g.raise(call.Version); err != nil {
+			return err
+		}
+		call.Reply(token.Reply{Verdict: token.VerdictDone})
+		return nil
 	case call.Version > g.rec.Version:
 		call.Reply(token.Reply{
 			Verdict: token.VerdictFailed, RetryAfter: verdictLife,

@@ -92,7 +92,8 @@
 // # If the store loses data
 //
 // A record with a lower version than this replica has seen, or none, means that the store was restored or emptied. The leader raises
-// the version to the highest that it has seen, with no value and in doubt, waits W, and fetches: versions never go back.
+// the version to the highest that it has seen, with no value and in doubt, waits W, and fetches: versions never go back. A replica
+// that holds a higher version than the leader knows reports it, and the leader moves what it has committed since above that.
 //
 // # Bounds
 //

@@ -216,3 +216,23 @@ func TestATokenThatNeverWasIsAskedForUrgently(t *testing.T) {
 		})
 	}
 }
+
+// TestAReplicaThatHoldsAHigherVersionIsFollowed: after a restore a leader that remembers nothing has begun at version 1 again.
+func TestAReplicaThatHoldsAHigherVersionIsFollowed(t *testing.T) {
+	play(t, stable, func(s *scene) {
+		value := s.record().Value
+		if r := s.report(7); r.Verdict != token.VerdictDone {
+			t.Fatalf("verdict %q (%s), want done", r.Verdict, r.Reason)
+		}
+		if rec := s.record(); rec.Version != 8 || rec.Value != value {
+			t.Errorf("version %d after a replica told of 7, want 8 with the value that was committed since", rec.Version)
+		}
+		s.until("every replica serves it", 10*time.Second, s.allActive)
+		s.etcd.leader().dies()
+		s.until("another leads", 20*time.Second, func() bool { return s.etcd.leader() != nil && s.etcd.leader().ctx.Err() == nil })
+		if r := s.report(20); r.Verdict != token.VerdictDone {
+			t.Fatalf("verdict %q (%s), want done", r.Verdict, r.Reason)
+		}
+		s.until("a value that the new leader did not commit is replaced", 10*time.Minute, func() bool { return s.record().Version == 21 && s.allActive() })
+	})
+}

@@ -60,7 +60,7 @@ func granted(rec token.Record, o token.Orphan, source string, now time.Time) tok
 
 // succeeded resets what a commit makes void.
 func (g *termRun) succeeded(ends clock.Instant) {
-	g.ends, g.retryAt, g.forceNext, g.lost = ends, 0, false, 0
+	g.ends, g.retryAt, g.committed, g.forceNext, g.lost = ends, 0, true, false, 0
 	if !g.traits.Rotating {
 		g.quiet = quietWait{} // it was for the forced attempt that has now succeeded
 	}

@@ -26,6 +26,7 @@ type termRun struct {
 	retryAt   clock.Instant   // back-off: no scheduled attempt before
 	reported  clock.Instant   // when a report last condemned a value
 	unwritten map[string]bool // attempts whose BEGIN has an unknown fate; their requests were never written
+	committed bool            // the current value was committed in this term
 	forceNext bool            // the upstream answered a normal fetch with the condemned value
 	lost      int             // attempts in a row that did not reach the upstream
 	calls     []token.Call    // to be answered by the next attempt
@@ -155,6 +156,7 @@ func (g *termRun) resync(ctx context.Context) error {
 
 // adopt takes in what was read. A pending attempt whose request we know was never written is aborted at once.
 func (g *termRun) adopt(entry token.Entry) error {
+	g.committed = g.committed && entry.Record.Value == g.rec.Value
 	g.rec, g.rev = entry.Record, entry.Revision
 	now := g.cfg.Clock.Read()
 	end, known := g.cfg.Lives.NominalEnd(g.rec.Version)
@@ -176,11 +178,15 @@ func (g *termRun) adopt(entry token.Entry) error {
 	return nil
 }
 
-// raise heals a store that lost what this replica has seen: the next version must be higher than any that was ever served, and the
-// value that was lost may be anywhere.
+// raise heals a store that lost versions which a replica has seen: the next must be higher than any that was ever served. A value that
+// was committed in this term is newer than the loss, and moves above it; any other may have been replaced long ago.
 func (g *termRun) raise(floor int64) error {
 	g.log.Warn("the store lost versions; it was restored from a backup or emptied", "version", g.rec.Version, "seen", floor)
 	next := g.rec
+	if g.committed {
+		next.Version = floor + 1
+		return g.put(next)
+	}
 	next.Version, next.Value = floor, token.Secret{}
 	next.Doubt, next.Drained, next.Condemned = true, false, false
 	if err := g.put(next); err != nil {

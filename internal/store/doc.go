@@ -31,7 +31,8 @@
 // compacted or broken watch is replaced after a load; RequestProgress is not used, since it tells a member's local revision.
 //
 // If etcd dies, Run goes on trying and the view keeps what it has. If etcd comes back with older data (a restored backup), the feed
-// takes it in, and the view refuses lower versions.
+// takes it in, the view refuses lower versions, and the replica reports the versions that it holds, so that the leader goes on above
+// them.
 //
 // # Requests
 //

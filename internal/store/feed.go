@@ -17,6 +17,9 @@ import (
 // catchUp is how long a proof of freshness waits for the watch to deliver what the proof has seen, before everything is read anew.
 const catchUp = 300 * time.Millisecond
 
+// correctEvery is how many proofs lie between two looks for versions that the store has lost.
+const correctEvery = 5
+
 // Why a watch was given up; the feed loads everything and watches again.
 var (
 	errReload   = errors.New("a reload was asked for")
@@ -29,6 +32,7 @@ func (s *Store) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.watchForever(ctx) })
 	group.Go(func() error { return s.syncForever(ctx) })
+	group.Go(func() error { return s.correctForever(ctx) })
 	return group.Wait()
 }
 
@@ -180,6 +184,20 @@ func (s *Store) syncForever(ctx context.Context) error {
 			s.log.Warn("cut off from etcd: the view cannot be proved current; rotating tokens can soon not be promised",
 				"err", err, "remedy", "see that etcd has a quorum and that this replica reaches it")
 			inSync = false
+		}
+	}
+	return nil
+}
+
+// correctForever tells the leader of versions that this replica holds and the store has lost, as reports of those versions: the leader
+// then goes on above them.
+func (s *Store) correctForever(ctx context.Context) error {
+	for rest(ctx, correctEvery*s.syncEvery) {
+		for name, version := range s.view.Ahead() {
+			actx, cancel := context.WithTimeout(ctx, s.timeout)
+			_, err := s.Ask(actx, token.Request{Kind: token.RequestReport, Name: name, Version: version})
+			cancel()
+			s.log.Warn("the store lost a version that this replica holds; telling the leader", "token", name, "version", version, "err", err)
 		}
 	}
 	return nil

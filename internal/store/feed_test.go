@@ -99,6 +99,22 @@ func TestADeletedRecordTakesNothingFromTheView(t *testing.T) {
 	}
 }
 
+func TestAVersionThatTheStoreLostIsReportedToTheLeader(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	w := newWriter(t, etcd)
+	w.write("t", version(4))
+	r := newReplica(t, etcd.Client(t), nil)
+	r.run(t)
+	r.awaitVersion(t, "t", 4)
+	if _, err := w.client.Delete(t.Context(), prefix+"token/t"); err != nil {
+		t.Fatal(err)
+	}
+	letter := r.awaitLetters(t, 1)[0]
+	if letter.Kind != token.RequestReport || letter.Name != "t" || letter.Version != 4 {
+		t.Errorf("the leader is asked %+v, want a report of version 4", letter.Request)
+	}
+}
+
 // A newer program may have written it. It may say anything: even that the token is dead.
 func TestARecordThatCannotBeReadPutsTheTokenInDoubt(t *testing.T) {
 	etcd := etcdtest.Start(t)

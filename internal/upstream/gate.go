@@ -155,6 +155,9 @@ func (g *gate) finish() verdict {
 		g.refuse()
 	}
 	if g.conn != nil {
+		if tcp, ok := g.conn.(*net.TCPConn); ok && !g.answered {
+			_ = tcp.SetLinger(0) // or the kernel would go on sending the request, long after anybody waits for its answer
+		}
 		_ = g.conn.Close()
 	}
 	if g.stage == writing {

@@ -101,7 +101,8 @@ func (t *Token) apply(rec token.Record) {
 	next := *old
 	t.sightAttempt(&next, rec, now)
 
-	if rec.Version < old.record.Version || rec.Version == old.record.Version && rec.Value.IsZero() && !old.record.Value.IsZero() {
+	next.ahead = rec.Version < old.record.Version
+	if next.ahead || rec.Version == old.record.Version && rec.Value.IsZero() && !old.record.Value.IsZero() {
 		// The store lost what this replica knows. Hold on to the token, but promise it no longer than if a fetch had begun, and
 		// no longer than before: what was unsettled was not settled by the loss.
 		kept := *old.record

@@ -93,3 +93,39 @@ func TestAnAttemptThatWasSeenBeforeAJumpStillAnchorsTheLife(t *testing.T) {
 	r.see("s", committed(pending, time.Time{}.Add(time.Hour)))
 	r.mustEnd("s", life-20*time.Minute)
 }
+
+// TestALifeIsCountedAnewWhenTheClockIsSetRight: the machine booted with a wall clock that was hours ahead, and so everything that was
+// issued before seemed to be over.
+func TestALifeIsCountedAnewWhenTheClockIsSetRight(t *testing.T) {
+	c := newClocks()
+	at := c.wall
+	c.wall = c.wall.Add(8 * time.Hour)
+	r := newReplica(t, clock.FromSource(c.read), stable("a"), classic("b"))
+	r.load(map[string]token.Record{"a": issued(1, at), "b": issued(1, at)})
+	r.sync()
+	c.move(time.Second, -8*time.Hour+time.Second)
+	r.sync()
+	r.sync()
+	for _, name := range []string{"a", "b"} {
+		if got := r.Token(name).Read(); got.State != view.Active {
+			t.Errorf("%s is %v, nominal %v, after the clock was set right", name, got.State, got.Nominal)
+		}
+	}
+}
+
+// TestAValueOfAnotherSourceCountsAsRotating: the leader was told of another endpoint before this replica was.
+func TestAValueOfAnotherSourceCountsAsRotating(t *testing.T) {
+	c := newClocks()
+	r := newReplica(t, clock.FromSource(c.read), stable("a"))
+	rec := issued(1, c.wall)
+	r.load(map[string]token.Record{"a": rec})
+	r.sync()
+	next := committed(begun(rec, "x"), c.wall)
+	next.Source = "a rotating one"
+	r.see("a", begun(rec, "x"))
+	r.see("a", next)
+	r.sync()
+	if got := r.Token("a").Read(); got.State != view.Active || got.TTL > w {
+		t.Errorf("%v for %v, want active for at most %v", got.State, got.TTL, w)
+	}
+}

@@ -44,6 +44,7 @@ type Token struct {
 type snapshot struct {
 	record     *token.Record
 	known      bool          // the store's record has been seen at least once
+	ahead      bool          // the store's record is older than this one, and was refused
 	nominalEnd clock.Instant // meaningful while record has a value
 
 	frozen    bool          // an attempt may have ended the value's life

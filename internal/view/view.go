@@ -115,6 +115,18 @@ func (v *View) Token(name string) *Token { return (*v.tokens.Load())[name] }
 // Names returns the names of all configured tokens, sorted.
 func (v *View) Names() []string { return slices.Sorted(maps.Keys(*v.tokens.Load())) }
 
+// Ahead returns the tokens whose records in the store are older than what this replica holds, with the versions held. The store was
+// restored from a backup, or emptied; until the leader hears of those versions, this replica refuses what it commits.
+func (v *View) Ahead() map[string]int64 {
+	ahead := map[string]int64{}
+	for name, t := range *v.tokens.Load() {
+		if s := t.cur.Load(); s.ahead {
+			ahead[name] = s.record.Version
+		}
+	}
+	return ahead
+}
+
 // Revision returns the revision of the store that the view has applied.
 func (v *View) Revision() int64 {
 	v.mu.Lock()
