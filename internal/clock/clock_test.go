@@ -1,6 +1,7 @@
 package clock_test
 
 import (
+	"context"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -152,6 +153,29 @@ func TestSlowSlewingNeverAddsUpWhenItIsFollowed(t *testing.T) {
 		}
 		mustRead(t, c, 24*time.Hour, 0)
 	}
+}
+
+func TestRunFollowsTheClocksUntilItIsStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		birth := time.Now()
+		c := clock.FromSource(func() (time.Duration, time.Time) { // the wall clock is slewed by a thousandth
+			mono := time.Since(birth)
+			return mono, birth.Add(mono + mono/1000)
+		})
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- c.Run(ctx) }()
+		time.Sleep(time.Hour)
+		mustRead(t, c, time.Hour, 0)
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("Run returned %v", err)
+		}
+		time.Sleep(time.Hour)
+		if c.Read().Era == 0 {
+			t.Error("Run has ended, and yet somebody follows the clocks")
+		}
+	})
 }
 
 func TestFollowCountsAJumpThatItIsTheFirstToSee(t *testing.T) {

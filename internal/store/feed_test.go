@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -87,31 +88,24 @@ func TestADeletedRecordTakesNothingFromTheView(t *testing.T) {
 	etcd := etcdtest.Start(t)
 	w := newWriter(t, etcd)
 	w.write("t", version(4))
+	w.write("s", version(4))
 	r := newReplica(t, etcd.Client(t), nil)
 	r.run(t)
 	r.awaitVersion(t, "t", 4)
-	if _, err := w.client.Delete(t.Context(), prefix+"token/t"); err != nil {
-		t.Fatal(err)
+	r.awaitVersion(t, "s", 4)
+	for _, name := range []string{"s", "t"} {
+		if _, err := w.client.Delete(t.Context(), prefix+"token/"+name); err != nil {
+			t.Fatal(err)
+		}
 	}
-	eventually(t, "the view is in doubt", func() bool { return r.view.Token("t").Read().Record.Doubt })
-	if got := r.view.Token("t").Read().Record; got.Version != 4 || got.Value.IsZero() {
-		t.Errorf("the view went to version %d", got.Version)
+	eventually(t, "the rotating token is in doubt", func() bool { return r.view.Token("t").Read().Record.Doubt })
+	for _, name := range []string{"s", "t"} {
+		if got := r.view.Token(name).Read().Record; got.Version != 4 || got.Value.IsZero() {
+			t.Errorf("%s went to version %d", name, got.Version)
+		}
 	}
-}
-
-func TestAVersionThatTheStoreLostIsReportedToTheLeader(t *testing.T) {
-	etcd := etcdtest.Start(t)
-	w := newWriter(t, etcd)
-	w.write("t", version(4))
-	r := newReplica(t, etcd.Client(t), nil)
-	r.run(t)
-	r.awaitVersion(t, "t", 4)
-	if _, err := w.client.Delete(t.Context(), prefix+"token/t"); err != nil {
-		t.Fatal(err)
-	}
-	letter := r.awaitLetters(t, 1)[0]
-	if letter.Kind != token.RequestReport || letter.Name != "t" || letter.Version != 4 {
-		t.Errorf("the leader is asked %+v, want a report of version 4", letter.Request)
+	if got := r.view.Token("s").Read(); got.State != view.Active || got.Record.Doubt {
+		t.Errorf("the idempotent token is %v, in doubt: %v", got.State, got.Record.Doubt)
 	}
 }
 
@@ -177,14 +171,15 @@ func TestTheFeedSurvivesTheRestartOfEtcd(t *testing.T) {
 func mustHearRequests(t *testing.T, w *writer, r *replica) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
+	req := token.Request{Kind: token.RequestRefresh, Name: "t", Version: time.Now().UnixNano()}
 	asked := make(chan struct{})
 	go func() {
 		defer close(asked)
-		_, _ = w.replica.Ask(ctx, token.Request{Kind: token.RequestRefresh, Name: "t", Version: time.Now().UnixNano()})
+		_, _ = w.replica.Ask(ctx, req)
 	}()
 	eventually(t, "the watch tells of a request", func() bool {
 		letters, _, _ := r.Waiting()
-		return len(letters) > 0
+		return slices.ContainsFunc(letters, func(l store.Letter) bool { return l.Version == req.Version })
 	})
 	cancel()
 	<-asked

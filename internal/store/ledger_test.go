@@ -254,6 +254,26 @@ func TestAnOutcomeIsUnknownOnlyWhenTheContextEnds(t *testing.T) {
 	}
 }
 
+func TestACallWhoseAnswerNeverComesIsRepeated(t *testing.T) {
+	wire := newWire()
+	client := etcdtest.Start(t).Client(t, wire.options()...)
+	r := newReplica(t, client, func(cfg *store.Config) { cfg.Timeout = 100 * time.Millisecond })
+	l := r.Ledger("t", elect(t, client, r.Store, "1"))
+	var revision int64
+	for n := int64(1); n <= 3; n++ {
+		calls := wire.count("Txn")
+		wire.loseAnswers(2, "Txn", true)
+		rec := version(n)
+		revision = mustWrite(t, l, revision, rec)
+		if kv := find(t, client, prefix+"token/t"); kv.puts != n || kv.mod != revision {
+			t.Errorf("version %d was written %d times, at %d; Write said %d", n, kv.puts, kv.mod, revision)
+		}
+		if made := wire.count("Txn") - calls; made != 3 {
+			t.Errorf("two answers got lost, and %d calls were made, want 3", made)
+		}
+	}
+}
+
 func TestCallsOutlastAnEtcdThatIsAway(t *testing.T) {
 	etcd := etcdtest.Start(t)
 	client := etcd.Client(t)

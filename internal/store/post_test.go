@@ -281,7 +281,7 @@ func TestARequestWhoseAnswerWasLostIsMadeOnce(t *testing.T) {
 	leader := running(t, etcd.Client(t), "leader")
 	client := etcd.Client(t, wire.options()...)
 	r := running(t, client, "r")
-	wire.loseAnswers(1, "Txn")
+	wire.loseAnswers(1, "Txn", false)
 	result := ask(t.Context(), r, report)
 	letter := leader.awaitLetters(t, 1)[0]
 	eventually(t, "the request was repeated", func() bool { return wire.count("Txn") == 2 })

@@ -18,7 +18,8 @@ type wire struct {
 	mu    sync.Mutex
 	calls map[string]int // by method
 	txns  []*etcdserverpb.TxnRequest
-	lose  map[string]int // how many answers to the next calls of a method are lost
+	lose  map[string]int // how many answers to the next calls of a method get lost
+	hush  bool           // nobody tells that they got lost
 	held  chan struct{}  // closed when watches may hear again; nil if they hear
 }
 
@@ -36,23 +37,27 @@ func (w *wire) unary(ctx context.Context, method string, req, reply any, cc *grp
 	if txn, ok := req.(*etcdserverpb.TxnRequest); ok {
 		w.txns = append(w.txns, txn)
 	}
-	lost := w.lose[name] > 0
+	lost, hush := w.lose[name] > 0, w.hush
 	if lost {
 		w.lose[name]--
 	}
 	w.mu.Unlock()
 	err := call(ctx, method, req, reply, cc, opts...)
-	if err == nil && lost {
-		return status.Error(codes.Unavailable, "the answer was lost")
+	if err != nil || !lost {
+		return err
 	}
-	return err
+	if hush {
+		<-ctx.Done()
+		return status.FromContextError(ctx.Err()).Err()
+	}
+	return status.Error(codes.Unavailable, "the answer was lost")
 }
 
-// loseAnswers lets the answers to the next n calls of a method get lost on their way.
-func (w *wire) loseAnswers(n int, method string) {
+// loseAnswers lets the answers to the next n calls of a method get lost on their way. If hush, the client is left waiting for them.
+func (w *wire) loseAnswers(n int, method string, hush bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.lose[method] = n
+	w.lose[method], w.hush = n, hush
 }
 
 // count is the number of calls of a method so far.
