@@ -73,6 +73,8 @@ type Reading struct {
 	Era uint64
 	// Wall is the wall clock at the same moment, for people and calendars only.
 	Wall time.Time
+	// Skipped is the part of At that the monotonic clock did not count: the sum of all forward jumps.
+	Skipped time.Duration
 }
 
 // Now returns the present instant.
@@ -87,7 +89,12 @@ func (c *Clock) Read() Reading {
 	// Order matters: a jump noticed by another reader between the two loads must not pair a new era with an instant that does not
 	// contain its jump.
 	era := c.era.Load()
-	return Reading{At: Instant(int64(mono-c.birth) + c.skipped.Load()), Era: era, Wall: wall}
+	return c.reading(mono, wall, era)
+}
+
+func (c *Clock) reading(mono time.Duration, wall time.Time, era uint64) Reading {
+	skipped := time.Duration(c.skipped.Load())
+	return Reading{At: Instant(mono - c.birth + skipped), Era: era, Wall: wall, Skipped: skipped}
 }
 
 // Wall returns the wall clock's present reading, for what is shown to people and for schedules by the calendar. Nothing that
@@ -116,7 +123,7 @@ func (c *Clock) settle() Reading {
 		c.era.Add(1)
 		c.offset.Store(offset)
 	}
-	return Reading{At: Instant(int64(mono-c.birth) + c.skipped.Load()), Era: c.era.Load(), Wall: wall}
+	return c.reading(mono, wall, c.era.Load())
 }
 
 // Run follows the clocks every two seconds until ctx ends, so that slow slewing never adds up to a jump. It returns nil.

@@ -103,6 +103,10 @@ func TestEveryJumpStartsAnotherEraAndForwardOnesAddUp(t *testing.T) {
 	mustRead(t, c, time.Hour, 2)
 	hands.jump(time.Hour)
 	mustRead(t, c, 2*time.Hour, 3)
+	hands.pass(time.Minute)
+	if got := c.Read().Skipped; got != 2*time.Hour {
+		t.Errorf("%v were skipped, want 2h", got)
+	}
 }
 
 func TestASuspendThatTheMonotonicClockSleptThroughIsCounted(t *testing.T) {
@@ -250,6 +254,9 @@ func TestTheClockIsNeverSlowerThanEitherClock(t *testing.T) {
 				// What was within the tolerance on one side may have become so on the other.
 				if wall := now.Wall.Sub(last.Wall); passed < wall-2*clock.Tolerance {
 					t.Fatalf("the clock counted %v, the wall clock %v", passed, wall)
+				}
+				if started, _ := newClocks().read(); now.At != clock.Instant(mono-started+now.Skipped) {
+					t.Fatalf("%v have passed, %v of them skipped, but the monotonic clock counts %v", time.Duration(now.At), now.Skipped, mono-started)
 				}
 				if wall := now.Wall.Sub(last.Wall); now.Era == last.Era && (wall-passed).Abs() > 2*clock.Tolerance {
 					t.Fatalf("the wall clock moved by %v while %v were counted, and no new era began", wall, passed)

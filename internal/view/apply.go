@@ -78,15 +78,13 @@ func (v *View) Synced(sent clock.Reading, head int64) bool {
 	if old != nil && old.era == sent.Era && old.at >= sent.At {
 		return true
 	}
-	v.proof.Store(&proof{at: sent.At, era: sent.Era})
+	v.proof.Store(&proof{at: sent.At, era: sent.Era, skipped: sent.Skipped})
 	for _, t := range *v.tokens.Load() {
 		// Promises that had lapsed are alive again: tell whoever waits for that.
 		if newEra := old == nil || old.era != sent.Era; newEra || now.At.Sub(old.at) >= min(v.syncWindow, t.LongestPromise()) {
 			next := *t.cur.Load()
 			if newEra && !next.record.Value.IsZero() {
-				// The clocks jumped. What was counted through the jump may be far too pessimistic; a replica that started now would count
-				// from the record's wall time, and so may this one.
-				next.nominalEnd = max(next.nominalEnd, t.byWallClock(*next.record, now))
+				next.nominalEnd = t.recount(&next, now)
 			}
 			t.replace(next)
 		}
@@ -110,7 +108,7 @@ func (t *Token) apply(rec token.Record) {
 		rec = kept
 	}
 	if renewed(old.record, rec) {
-		next.nominalEnd = t.nominalEnd(&next, rec, now)
+		t.count(&next, rec, now)
 	}
 	t.freeze(&next, old, rec, now)
 	next.record, next.known = &rec, true
@@ -122,11 +120,9 @@ func (t *Token) sightAttempt(next *snapshot, rec token.Record, now clock.Reading
 	if rec.Pending == nil || rec.Pending.Attempt == next.attempt {
 		return
 	}
-	next.attempt = rec.Pending.Attempt
-	p := t.view.proof.Load()
-	next.anchored = next.known && t.view.inSync(p, now)
-	if next.anchored {
-		next.anchor = p.at
+	next.attempt, next.anchor = rec.Pending.Attempt, nil
+	if p := t.view.proof.Load(); next.known && t.view.inSync(p, now) {
+		next.anchor = p
 	}
 }
 
@@ -135,12 +131,24 @@ func renewed(old *token.Record, rec token.Record) bool {
 	return rec.Version != old.Version || rec.Resolved.Attempt != old.Resolved.Attempt && !rec.IssuedAt.Equal(old.IssuedAt)
 }
 
-// nominalEnd is when rec's value ends at the latest, whatever else happens.
-func (t *Token) nominalEnd(next *snapshot, rec token.Record, now clock.Reading) clock.Instant {
-	if next.anchored && rec.Resolved.Attempt == next.attempt {
-		return next.anchor.Add(rec.Life)
+// count fixes when rec's value ends at the latest, whatever else happens.
+func (t *Token) count(next *snapshot, rec token.Record, now clock.Reading) {
+	if next.anchor != nil && rec.Resolved.Attempt == next.attempt {
+		next.since, next.nominalEnd = next.anchor, next.anchor.at.Add(rec.Life)
+	} else {
+		next.since, next.nominalEnd = nil, t.byWallClock(rec, now)
 	}
-	return t.byWallClock(rec, now)
+}
+
+// recount is the nominal end after the clocks jumped. What was counted through the jump may be far too pessimistic; a replica that
+// started now would count from the record's wall time, and so may this one. But the wall clock may have been set wrong: where the life
+// needs no wall clock, the monotonic clock alone bounds it, since no more than its jumps can have been counted in error.
+func (t *Token) recount(s *snapshot, now clock.Reading) clock.Instant {
+	end := t.byWallClock(*s.record, now)
+	if s.since != nil {
+		end = min(end, s.since.at.Add(s.record.Life+now.Skipped-s.since.skipped))
+	}
+	return max(s.nominalEnd, end)
 }
 
 // byWallClock is the nominal end as a late joiner counts it.

@@ -17,7 +17,8 @@
 //
 //   - its nominal end. A replica that was in sync when it saw the attempt begin counts the life from its t_sync before that: the token
 //     cannot have been issued before its attempt was begun, so no wall clock is needed. A replica that joined later counts from the
-//     record's wall time, less the largest tolerated skew between clocks;
+//     record's wall time, less the largest tolerated skew between clocks. After a jump of the wall clock a life is
+//     counted anew from it; one that needed no wall clock regains at most what forward jumps had taken from it;
 //   - for a rotating upstream: t_sync + W. Until t_sync no fetch had begun that could have rotated the token away, and a rotated token
 //     outlives the fetch by more than W;
 //   - while an attempt is pending or the token is in doubt: (t_sync before that was first seen) + W, frozen until a new version or a

@@ -129,3 +129,43 @@ func TestAValueOfAnotherSourceCountsAsRotating(t *testing.T) {
 		t.Errorf("%v for %v, want active for at most %v", got.State, got.TTL, w)
 	}
 }
+
+// TestAWrongStepOfTheWallClockLengthensNoLifeThatNeedsNoWallClock: the replica saw its attempt begin.
+func TestAWrongStepOfTheWallClockLengthensNoLifeThatNeedsNoWallClock(t *testing.T) {
+	for _, step := range []time.Duration{time.Second, 10 * time.Minute, 8 * time.Hour} {
+		hands, r := bent(t)
+		hands.pass(time.Minute)
+		hands.move(0, -step)
+		r.sync()
+		r.mustEnd("t", life-time.Minute)
+		r.mustEnd("s", life-time.Minute)
+		r.must("t", view.Active, w)
+	}
+}
+
+// A suspend is no error: what was slept through is gone.
+func TestALifeIsNotCountedAnewThroughASuspend(t *testing.T) {
+	hands, r := bent(t)
+	hands.move(0, time.Hour) // the monotonic clock slept
+	r.sync()
+	r.mustEnd("t", life-time.Hour)
+	r.mustEnd("s", life-time.Hour)
+	r.must("t", view.Active, w)
+}
+
+// TestALifeRecoversWhenAWrongStepOfTheWallClockIsUndone: as far as a late joiner would trust it.
+func TestALifeRecoversWhenAWrongStepOfTheWallClockIsUndone(t *testing.T) {
+	hands, r := bent(t)
+	hands.move(0, time.Hour)
+	r.sync()
+	r.mustEnd("s", life-time.Hour)
+	hands.pass(time.Minute)
+	hands.move(0, -time.Hour)
+	r.sync()
+	r.mustEnd("s", life-time.Minute-view.DefaultSkew)
+	r.mustEnd("t", life-time.Minute-view.DefaultSkew)
+	// A second wrong step adds nothing to what is known by now.
+	hands.move(0, -time.Hour)
+	r.sync()
+	r.mustEnd("s", life-time.Minute)
+}

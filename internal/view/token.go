@@ -46,13 +46,13 @@ type snapshot struct {
 	known      bool          // the store's record has been seen at least once
 	ahead      bool          // the store's record is older than this one, and was refused
 	nominalEnd clock.Instant // meaningful while record has a value
+	since      *proof        // from which it was counted; nil if from the wall clock
 
 	frozen    bool          // an attempt may have ended the value's life
 	frozenEnd clock.Instant // end of the promise while frozen
 
-	attempt  string        // the last attempt that was seen begun
-	anchored bool          // the replica was in sync then
-	anchor   clock.Instant // t_sync before it was seen
+	attempt string // the last attempt that was seen begun
+	anchor  *proof // t_sync before it was seen; nil if the replica was not in sync
 
 	changed chan struct{} // closed when the snapshot is replaced
 }

@@ -56,8 +56,9 @@ type View struct {
 
 // proof says that the view was current at an instant.
 type proof struct {
-	at  clock.Instant
-	era uint64
+	at      clock.Instant
+	era     uint64
+	skipped time.Duration // the part of at that the monotonic clock did not count
 }
 
 // New returns a View without tokens; Configure adds them.
