@@ -139,7 +139,8 @@ func (w *world) expired(inc *incarnation, name string, r view.Reading) {
 	if refused, tries := w.up.refusedFrom(name, time.Now().Add(r.Nominal-4*time.Minute)); refused && tries >= 3 {
 		return
 	}
-	w.t.Errorf("L1: %s has no living %s although the upstream was able for %v: %+v", inc.name, name, time.Since(able), *r.Record)
+	w.t.Errorf("L1: %s has no living %s although the upstream was able for %v; the last requests were %v; %+v",
+		inc.name, name, time.Since(able), w.up.lastTries(name, 6), *r.Record)
 }
 
 // fault does one bad thing, and arranges for its end.
@@ -162,6 +163,7 @@ func (w *world) fault() {
 		}
 	case 2: // etcd drops the leader's session; the leader notices late
 		if lead := w.etcd.leader(); lead != nil {
+			w.changing()
 			lead.zombie.Store(int64(between(w.rng, 0, 30*time.Second)))
 			w.etcd.depose(lead)
 		}
@@ -177,6 +179,7 @@ func (w *world) fault() {
 			w.after(last, func() { inc.link.set(false, 0) })
 		}
 	case 6: // resignation
+		w.changing()
 		if lead := w.etcd.leader(); lead != nil {
 			select {
 			case lead.resign <- struct{}{}:
@@ -186,9 +189,19 @@ func (w *world) fault() {
 	}
 }
 
+// disturbed notes that something is wrong for so long. Faults overlap: the last to end counts.
+func (w *world) disturbed(d time.Duration) {
+	if end := time.Now().Add(d); end.After(w.calmSince) {
+		w.calmSince = end
+	}
+}
+
+// changing notes that leadership changes, which may cost an attempt its outcome, for a few minutes at most.
+func (w *world) changing() { w.disturbed(3*time.Minute - graceAfter) }
+
 // after runs the end of a fault, unless the world ends first.
 func (w *world) after(d time.Duration, end func()) {
-	w.calmSince = time.Now().Add(d)
+	w.disturbed(d)
 	w.wg.Go(func() {
 		if nap(w.ctx, d) == nil {
 			end()

@@ -3,6 +3,7 @@ package refresh_test
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -94,6 +95,17 @@ func (u *upstream) bury(value token.Secret) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.buried = value.Reveal()
+}
+
+// lastTries describes the last n requests.
+func (u *upstream) lastTries(name string, n int) []string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	var out []string
+	for _, t := range u.tries[name][max(0, len(u.tries[name])-n):] {
+		out = append(out, fmt.Sprintf("%s failed=%v", t.at.Format(time.TimeOnly), t.failed))
+	}
+	return out
 }
 
 // block makes the upstream unreachable from one replica.
@@ -189,7 +201,7 @@ func (c *client) Fetch(ctx context.Context, req token.FetchRequest) (token.Grant
 		u.count(c.name, func(o *outcomes) { o.lost++ })
 		return token.Grant{}, unknown("died")
 	}
-	answer := c.send(req.Force, refusing)
+	answer := c.send(req.Force, refusing, ctx.Err() != nil)
 	req.AfterWrite()
 	if err := c.inc.die(stepWrite, after); err != nil {
 		return token.Grant{}, unknown("died")
@@ -218,8 +230,9 @@ func (a simAnswer) err() error {
 	return nil
 }
 
-// send puts the request on the wire. It is processed within D, or never; the answer may be lost.
-func (c *client) send(force bool, refusing *token.Failure) <-chan simAnswer {
+// send puts the request on the wire. It is processed within D, or never; the answer may be lost. overslept says that a pause has used up
+// the time in which an answer would have been awaited.
+func (c *client) send(force bool, refusing *token.Failure, overslept bool) <-chan simAnswer {
 	cl, f := c.inc.cluster, c.inc.cluster.faults.fetch
 	answer := make(chan simAnswer, 1)
 	delay := between(c.rng, 10*time.Millisecond, 300*time.Millisecond)
@@ -235,7 +248,7 @@ func (c *client) send(force bool, refusing *token.Failure) <-chan simAnswer {
 		refused = &token.Failure{Outcome: token.OutcomeNone, Written: true, Class: token.MinuteQuota, Code: "45011", RetryAfter: time.Minute}
 	}
 	cl.up.mu.Lock()
-	cl.up.tries[c.name] = append(cl.up.tries[c.name], try{at: time.Now(), failed: refused != nil || vanish || lost || delay > 10*time.Second})
+	cl.up.tries[c.name] = append(cl.up.tries[c.name], try{at: time.Now(), failed: refused != nil || vanish || lost || overslept || delay > 10*time.Second})
 	cl.up.mu.Unlock()
 	if vanish {
 		return answer
