@@ -125,7 +125,7 @@ func (s *Store) put(b *batch, kv *mvccpb.KeyValue, deleted bool) {
 	case partHead:
 		b.head = kv.ModRevision
 	case partToken:
-		b.changes = append(b.changes, view.Change{Name: rest, Record: s.readRecord(kv, deleted)})
+		b.changes = append(b.changes, s.readRecord(rest, kv, deleted))
 	case partOrphan:
 		if !deleted {
 			b.orphans = append(b.orphans, readOrphanEvent(rest, kv.ModRevision))
@@ -135,19 +135,16 @@ func (s *Store) put(b *batch, kv *mvccpb.KeyValue, deleted bool) {
 	}
 }
 
-// readRecord decodes a record. One that cannot be read is taken for a record without a value and in doubt: the view keeps what it
-// has, but on a rotating upstream promises it no further, and on an idempotent one not at all, since the record may have said that
-// the token is dead. One that was deleted is taken for lost, which harms no idempotent token.
-func (s *Store) readRecord(kv *mvccpb.KeyValue, deleted bool) token.Record {
+// readRecord decodes a record.
+func (s *Store) readRecord(name string, kv *mvccpb.KeyValue, deleted bool) view.Change {
 	if deleted {
-		return token.Record{}
+		return view.Change{Name: name}
 	}
 	rec, err := s.decodeRecord(string(kv.Key), kv.Value)
 	if err != nil {
 		s.log.Error("a token record cannot be used", "err", err)
-		return token.Record{Doubt: true}
 	}
-	return rec
+	return view.Change{Name: name, Record: rec, Unreadable: err != nil}
 }
 
 // take applies the events of one watch response, revision by revision. etcd delivers all events of a revision together. A change that

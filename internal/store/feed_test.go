@@ -129,6 +129,9 @@ func TestARecordThatCannotBeReadPutsTheTokenInDoubt(t *testing.T) {
 		}
 	}
 	r.awaitState(t, "s", view.Suspect)
+	if got := r.view.Ahead(); len(got) != 0 { // such a version would be reported to the leader
+		t.Errorf("versions that the store lost: %v", got)
+	}
 }
 
 func TestAReloadFindsTheRecordsOfTokensThatWereAdded(t *testing.T) {

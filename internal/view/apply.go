@@ -9,6 +9,8 @@ import (
 type Change struct {
 	Name   string
 	Record token.Record
+	// Unreadable: there is a record, but this program cannot read it; a newer one may have written it. Record is not looked at.
+	Unreadable bool
 }
 
 // Apply takes in what one revision of the store changed, as the watch tells it. head is the mod revision of the head key if the
@@ -21,7 +23,7 @@ func (v *View) Apply(revision, head int64, changes []Change) bool {
 	}
 	for _, c := range changes {
 		if t := v.Token(c.Name); t != nil {
-			t.apply(c.Record)
+			t.apply(c)
 		}
 	}
 	v.advance(revision, head)
@@ -37,12 +39,12 @@ func (v *View) Load(floor, revision, head int64, changes []Change) bool {
 	if revision < v.revision && revision >= floor {
 		return false
 	}
-	records := make(map[string]token.Record, len(changes))
+	found := make(map[string]Change, len(changes))
 	for _, c := range changes {
-		records[c.Name] = c.Record
+		found[c.Name] = c
 	}
 	for name, t := range *v.tokens.Load() {
-		t.apply(records[name])
+		t.apply(found[name])
 	}
 	v.head = 0
 	v.advance(revision, head)
@@ -92,15 +94,18 @@ func (v *View) Synced(sent clock.Reading, head int64) bool {
 	return true
 }
 
-// apply takes in one record. The caller holds view.mu.
-func (t *Token) apply(rec token.Record) {
+// apply takes in one record. An unreadable one may say anything, even that the value is dead: that is doubt. The caller holds view.mu.
+func (t *Token) apply(c Change) {
 	now := t.view.clock.Read() // before the wall clock is used: a pause in between only shortens the life
-	old := t.cur.Load()
+	rec, old := c.Record, t.cur.Load()
+	if c.Unreadable {
+		rec = token.Record{Doubt: true}
+	}
 	next := *old
 	t.sightAttempt(&next, rec, now)
 
-	next.ahead = rec.Version < old.record.Version
-	if next.ahead || rec.Version == old.record.Version && rec.Value.IsZero() && !old.record.Value.IsZero() {
+	next.ahead = rec.Version < old.record.Version && !c.Unreadable
+	if rec.Version < old.record.Version || rec.Version == old.record.Version && rec.Value.IsZero() && !old.record.Value.IsZero() {
 		// The store lost what this replica knows. Hold on to the token, but promise it no longer than if a fetch had begun, and
 		// no longer than before: what was unsettled was not settled by the loss.
 		kept := *old.record

@@ -221,7 +221,9 @@ func TestWhatTheWatchTellsLateIsIgnored(t *testing.T) {
 		r.load(map[string]token.Record{"t": issued(2, time.Now())})
 		changed := r.Token("t").Changed()
 		for _, revision := range []int64{r.revision - 1, r.revision} {
-			r.Apply(revision, revision, []view.Change{{Name: "t", Record: issued(9, time.Now())}})
+			if r.Apply(revision, revision, []view.Change{{Name: "t", Record: issued(9, time.Now())}}) {
+				t.Errorf("revision %d was taken in, although the view is at %d", revision, r.revision)
+			}
 		}
 		if got := r.Token("t").Version(); got != 2 || isClosed(changed) {
 			t.Errorf("a change from before the load was taken in: version %d", got)

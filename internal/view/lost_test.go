@@ -5,45 +5,44 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/tokenbroker/tokenbroker/internal/clock"
 	"github.com/tokenbroker/tokenbroker/internal/token"
 	"github.com/tokenbroker/tokenbroker/internal/view"
 )
 
 // losses are what a replica that holds version 2 may find after the store was restored, emptied or damaged.
-func losses(rec token.Record) map[string]token.Record {
+func losses(name string, rec token.Record) map[string]view.Change {
 	noValue := rec
 	noValue.Value = token.Secret{}
-	return map[string]token.Record{
-		"a lower version":   issued(1, rec.IssuedAt.Add(-time.Hour)),
-		"nothing":           {},
-		"the value is gone": noValue,
-		"unreadable":        {Doubt: true},
+	return map[string]view.Change{
+		"a lower version":   {Name: name, Record: issued(1, rec.IssuedAt.Add(-time.Hour))},
+		"nothing":           {Name: name},
+		"the value is gone": {Name: name, Record: noValue},
+		"unreadable":        {Name: name, Unreadable: true},
 	}
 }
 
 func TestALowerVersionIsNotAdopted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := clock.New()
-		for name, lost := range losses(issued(2, time.Now())) {
-			r := newReplica(t, c, classic("t"), stable("s"))
-			rec := issued(2, time.Now())
-			for how, tell := range map[string]func(){
-				"watch": func() { r.see("t", lost); r.see("s", lost) },
-				"load":  func() { r.load(map[string]token.Record{"t": lost, "s": lost}) },
-				"older load": func() {
-					floor := r.Revision()
-					if !r.Load(floor, 3, 2, []view.Change{{Name: "t", Record: lost}, {Name: "s", Record: lost}}) {
-						t.Error("a store that went back was ignored")
+		rec := issued(2, time.Now())
+		for _, spec := range []view.Spec{classic("t"), stable("t")} {
+			for name, lost := range losses("t", rec) {
+				r := newReplica(t, clock.New(), spec)
+				for how, tell := range map[string]func() bool{
+					"watch":      func() bool { r.tell(lost); return true },
+					"load":       func() bool { r.revision++; return r.Load(r.Revision(), r.revision, r.revision, []view.Change{lost}) },
+					"older load": func() bool { return r.Load(r.Revision(), 3, 2, []view.Change{lost}) },
+				} {
+					r.load(map[string]token.Record{"t": rec})
+					if !tell() {
+						t.Errorf("%s by %s was ignored", name, how)
 					}
-				},
-			} {
-				r.load(map[string]token.Record{"t": rec, "s": rec})
-				tell()
-				for _, token := range []string{"t", "s"} {
-					held := r.Token(token)
+					held := r.Token("t")
 					if got := held.Read().Record; got.Version != 2 || got.Value != rec.Value || held.Version() != 2 {
-						t.Errorf("%s by %s: %s went to version %d", name, how, token, got.Version)
+						t.Errorf("%s by %s: went to version %d", name, how, got.Version)
 					}
 				}
 			}
@@ -54,12 +53,12 @@ func TestALowerVersionIsNotAdopted(t *testing.T) {
 func TestLostDataFreezesARotatingToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := clock.New()
-		for name, lost := range losses(issued(2, time.Now())) {
+		for name, lost := range losses("t", issued(2, time.Now())) {
 			r := newReplica(t, c, classic("t"))
 			r.load(map[string]token.Record{"t": issued(2, time.Now())})
 			r.sync()
 			time.Sleep(time.Second)
-			r.see("t", lost)
+			r.tell(lost)
 			for range 2 {
 				time.Sleep(time.Second)
 				r.sync()
@@ -93,17 +92,17 @@ func TestLostDataTakesNothingFromAnIdempotentToken(t *testing.T) {
 func TestLostDataEndsNoDoubt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := clock.New()
-		for name, change := range map[string]func(token.Record) token.Record{
-			"forced":     func(rec token.Record) token.Record { return forced(rec, "a") },
-			"doubt":      inDoubt,
-			"both":       func(rec token.Record) token.Record { return begun(forced(rec, "a"), "b") },
-			"unreadable": func(token.Record) token.Record { return token.Record{Doubt: true} },
+		rec := issued(2, time.Now())
+		for name, change := range map[string]view.Change{
+			"forced":     {Name: "s", Record: forced(rec, "a")},
+			"doubt":      {Name: "s", Record: inDoubt(rec)},
+			"both":       {Name: "s", Record: begun(forced(rec, "a"), "b")},
+			"unreadable": {Name: "s", Unreadable: true}, // it may have said that the token is dead
 		} {
 			r := newReplica(t, c, stable("s"))
-			rec := issued(2, time.Now())
 			r.load(map[string]token.Record{"s": rec})
 			r.sync()
-			r.see("s", change(rec))
+			r.tell(change)
 			r.must("s", view.Suspect, 0)
 			r.see("s", token.Record{})
 			r.must("s", view.Suspect, 0)
@@ -195,4 +194,38 @@ func TestVersionsNeverGoBackWhateverTheStoreSays(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestVersionsThatTheStoreLostAreKnownAsAhead(t *testing.T) {
+	r := newReplica(t, clock.New(), classic("t"), stable("s"))
+	rec := issued(2, time.Now())
+	noValue := rec
+	noValue.Value = token.Secret{}
+	mustBeAhead := func(why string, want map[string]int64) {
+		t.Helper()
+		if diff := cmp.Diff(want, r.Ahead(), cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s: ahead of the store (-want +got):\n%s", why, diff)
+		}
+	}
+	mustBeAhead("nothing is known", nil)
+	r.load(map[string]token.Record{"t": rec, "s": rec})
+	mustBeAhead("nothing was lost", nil)
+	r.see("t", issued(1, time.Now()))
+	mustBeAhead("t was restored from a backup", map[string]int64{"t": 2})
+	r.load(map[string]token.Record{"t": issued(1, time.Now())})
+	mustBeAhead("and s deleted", map[string]int64{"t": 2, "s": 2})
+	r.see("s", noValue)
+	mustBeAhead("the leader raised the version of s", map[string]int64{"t": 2})
+	r.see("t", issued(3, time.Now()))
+	mustBeAhead("the leader went on", nil)
+}
+
+// The leader may well read it. A report of the version would be a report that its value is dead.
+func TestARecordThatCannotBeReadIsNotAVersionLost(t *testing.T) {
+	r := newReplica(t, clock.New(), classic("t"))
+	r.load(map[string]token.Record{"t": issued(2, time.Now())})
+	r.tell(view.Change{Name: "t", Unreadable: true})
+	if got := r.Ahead(); len(got) != 0 {
+		t.Errorf("ahead of what cannot be read: %v", got)
+	}
 }

@@ -55,9 +55,16 @@ func newReplica(t *testing.T, c *clock.Clock, specs ...view.Spec) *replica {
 
 // see lets the watch tell of the next revision, which changed one record.
 func (r *replica) see(name string, rec token.Record) {
+	r.tell(view.Change{Name: name, Record: rec})
+}
+
+func (r *replica) tell(change view.Change) {
+	r.t.Helper()
 	r.revision++
 	r.head = r.revision
-	r.Apply(r.revision, r.head, []view.Change{{Name: name, Record: rec}})
+	if !r.Apply(r.revision, r.head, []view.Change{change}) {
+		r.t.Fatal("what the watch told was ignored")
+	}
 }
 
 // load reads the whole keyspace at the next revision.
