@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/tokenbroker/tokenbroker/internal/clock"
 	"github.com/tokenbroker/tokenbroker/internal/etcdtest"
 	"github.com/tokenbroker/tokenbroker/internal/store"
 	"github.com/tokenbroker/tokenbroker/internal/token"
@@ -371,4 +373,75 @@ func TestTheLeaderIsToldOfOrphans(t *testing.T) {
 	}, orphans); d != "" {
 		t.Errorf("told of orphans (-want +got):\n%s", d)
 	}
+}
+
+// hands are clocks that stand still until a test moves them.
+type hands struct{ passed atomic.Int64 }
+
+func (h *hands) read() (time.Duration, time.Time) {
+	passed := time.Duration(h.passed.Load())
+	return passed, time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC).Add(passed)
+}
+
+// The feed takes expired replies away. A replica that is cut off does not hear of it.
+func TestAReplyThatMustHaveExpiredDoesNotAnswerWhoIsCutOff(t *testing.T) {
+	for _, reply := range []struct {
+		reply token.Reply
+		life  time.Duration
+	}{{done, 5 * time.Second}, {spent, 20 * time.Second}, {refused, 30 * time.Second}} {
+		etcd := etcdtest.Start(t)
+		proxy, hands := etcd.Proxy(t), &hands{}
+		leader := running(t, etcd.Client(t), "leader")
+		r := newReplica(t, proxy.Client(t), func(cfg *store.Config) { cfg.Clock = clock.FromSource(hands.read) })
+		r.run(t)
+		result := ask(t.Context(), r, report)
+		mustAnswer(t, leader, leader.awaitLetters(t, 1)[0].Request, reply.reply)
+		mustBeAnswered(t, reply.reply, result)
+
+		proxy.Hold(etcdtest.Both)
+		hands.passed.Store(int64(reply.life - 1))
+		mustBeAnswered(t, reply.reply, ask(t.Context(), r, report))
+		hands.passed.Store(int64(reply.life))
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		if got := <-ask(ctx, r, report); !errors.Is(got.err, context.DeadlineExceeded) {
+			t.Errorf("a reply of %v answered with %+v, error %v", reply.life, got.reply, got.err)
+		}
+		cancel()
+	}
+}
+
+// The watch may tell of a request after a load found its reply.
+func TestWhatTheWatchTellsLateBringsNoRequestBack(t *testing.T) {
+	etcd, wire := etcdtest.Start(t), newWire()
+	w := newWriter(t, etcd)
+	leader := running(t, etcd.Client(t), "leader")
+	r := newReplica(t, etcd.Client(t, wire.options()...), nil)
+	r.run(t)
+	eventually(t, "the view is in sync", r.view.InSync)
+
+	hear := wire.deafen()
+	result := ask(t.Context(), r, report)
+	mustAnswer(t, leader, leader.awaitLetters(t, 1)[0].Request, spent)
+	w.write("t", version(1)) // which the replica misses, and so reads everything
+	mustBeAnswered(t, spent, result)
+	other := report
+	other.Version++
+	ctx, cancel := context.WithCancel(t.Context())
+	second := ask(ctx, w.replica, other)
+
+	letters, _, changed := r.Waiting()
+	hear()
+	for deadline := time.After(patience); len(letters) == 0; letters, _, changed = r.Waiting() {
+		select {
+		case <-changed:
+		case <-deadline:
+			t.Fatal("the second request is never heard of")
+		}
+		mustBeAnswered(t, spent, ask(t.Context(), r, report))
+	}
+	if len(letters) != 1 || letters[0].Version != other.Version {
+		t.Errorf("waiting: %+v, want the second request only", letters)
+	}
+	cancel()
+	<-second
 }
