@@ -24,10 +24,10 @@ func TestALateRequestIsOutwaited(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			play(t, classic, func(s *scene) {
 				s.due()
-				s.faults.fetch.slow = 1
+				s.setFaults(func(f *faults) { f.fetch.slow = 1 })
 				s.up.slowest.Store(int64(s.timing.D - time.Second))
 				s.at(stepWrite, after, func(inc *incarnation) {
-					s.faults.fetch.slow = 0
+					s.setFaults(func(f *faults) { f.fetch.slow = 0 })
 					s.up.slowest.Store(0)
 					c.also(inc)
 				})
@@ -50,8 +50,8 @@ func TestALateRequestIsOutwaited(t *testing.T) {
 func TestALostAnswerIsNotRetriedAtOnce(t *testing.T) {
 	play(t, classic, func(s *scene) {
 		s.due()
-		s.faults.fetch.lost = 1
-		s.at(stepWrite, after, func(*incarnation) { s.faults.fetch.lost = 0 })
+		s.setFaults(func(f *faults) { f.fetch.lost = 1 })
+		s.at(stepWrite, after, func(*incarnation) { s.setFaults(func(f *faults) { f.fetch.lost = 0 }) })
 		s.until("the attempt is pending", 20*time.Minute, func() bool { return s.record().Pending != nil })
 		pending := time.Now()
 		s.until("a token is committed", 20*time.Minute, func() bool { return s.record().Version == 2 })
@@ -66,9 +66,9 @@ func TestALostAnswerIsNotRetriedAtOnce(t *testing.T) {
 func TestDoubtOutlivesARefusal(t *testing.T) {
 	play(t, classic, func(s *scene) {
 		s.due()
-		s.faults.fetch.lost = 1
+		s.setFaults(func(f *faults) { f.fetch.lost = 1 })
 		s.at(stepWrite, after, func(*incarnation) {
-			s.faults.fetch.lost = 0
+			s.setFaults(func(f *faults) { f.fetch.lost = 0 })
 			s.up.regime(false, &token.Failure{Outcome: token.OutcomeNone, Written: true, Class: token.Human, Code: "40125"})
 		})
 		s.until("the retry is refused", 20*time.Minute, func() bool { return s.record().Resolved.Outcome == token.OutcomeNone })
@@ -231,16 +231,17 @@ func TestLeadershipComesToRestWhenNobodyReachesTheUpstream(t *testing.T) {
 func TestALateRequestOfItsOwnIsOutwaited(t *testing.T) {
 	play(t, classic, func(s *scene) {
 		s.due()
-		s.faults.fetch.slow = 1
+		s.setFaults(func(f *faults) { f.fetch.slow = 1 })
 		s.up.slowest.Store(int64(s.timing.D - time.Second))
-		var written time.Time
+		var written atomic.Pointer[time.Time]
 		s.at(stepPause, before, func(*incarnation) {
 			time.Sleep(s.timing.W - 45*time.Second)
-			written = time.Now()
+			now := time.Now()
+			written.Store(&now)
 		})
 		s.until("the second attempt has begun", 20*time.Minute, func() bool { return len(s.begins()) == 3 })
-		s.faults.fetch.slow = 0
-		if gap := s.begins()[2].Sub(written); gap < s.timing.D {
+		s.setFaults(func(f *faults) { f.fetch.slow = 0 })
+		if gap := s.begins()[2].Sub(*written.Load()); gap < s.timing.D {
 			t.Errorf("the next attempt began %v after the late write, want at least D, %v", gap, s.timing.D)
 		}
 		s.until("the cluster has healed", 10*time.Minute, func() bool {

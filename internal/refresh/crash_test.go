@@ -1,6 +1,7 @@
 package refresh_test
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,17 +29,19 @@ func TestWhereverTheLeaderDiesNoCallerIsBetrayed(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			play(t, classic, func(s *scene) {
-				var (
-					died  time.Time
+				type death struct {
+					at    time.Time
 					shown token.Record
-				)
+				}
+				var dead atomic.Pointer[death]
 				s.due()
 				s.at(c.step, c.moment, func(inc *incarnation) {
-					died, shown = time.Now(), s.record()
+					dead.Store(&death{time.Now(), s.record()})
 					inc.dies()
 				})
-				s.until("the leader is dead", 20*time.Minute, func() bool { return !died.IsZero() })
-				if got := shown.Pending != nil; got != c.pending {
+				s.until("the leader is dead", 20*time.Minute, func() bool { return dead.Load() != nil })
+				died := dead.Load().at
+				if got := dead.Load().shown.Pending != nil; got != c.pending {
 					t.Errorf("the store shows pending = %v, want %v", got, c.pending)
 				}
 				s.until("the survivors hold a new token", 10*time.Minute, func() bool { return s.record().Version == 2 && s.allActive() })

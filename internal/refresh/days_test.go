@@ -73,10 +73,10 @@ func newWorld(t *testing.T, seed uint64) *world {
 	c := newCluster(t, seed, 3, up,
 		simSpec{name: classic, timing: token.TimingFor(j.overlap)}, simSpec{name: stable, timing: token.TimingFor(j.overlap)})
 	c.sync = 45 * time.Second
-	c.faults = faults{
-		lostTxn: 0.02, watch: 5 * time.Second,
-		fetch: fetchFaults{refused: 0.05, lost: 0.03, vanish: 0.02, slow: 0.05, paused: 0.05},
-	}
+	c.setFaults(func(f *faults) {
+		f.lostTxn, f.watch = 0.02, 5*time.Second
+		f.fetch = fetchFaults{refused: 0.05, lost: 0.03, vanish: 0.02, slow: 0.05, paused: 0.05}
+	})
 	w := &world{cluster: c, t: t, rng: c.rng("chaos"), begin: time.Now(), calmSince: time.Now()}
 	for i := range c.skew {
 		c.skew[i] = between(w.rng, 0, 20*time.Second) - 10*time.Second
@@ -212,7 +212,7 @@ func (w *world) after(d time.Duration, end func()) {
 // calm ends all faults and waits until everything must be well again.
 func (w *world) calm() {
 	time.Sleep(21 * time.Minute) // the longest fault is over
-	w.faults = faults{}
+	w.setFaults(func(f *faults) { *f = faults{} })
 	w.up.regime(false, nil)
 	for i := range w.running {
 		if inc := w.alive(i); inc == nil {

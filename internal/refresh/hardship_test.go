@@ -28,10 +28,10 @@ func TestAForcedFetchOfUnknownOutcomeIsOutwaited(t *testing.T) {
 			play(t, stable, func(s *scene) {
 				time.Sleep(30 * time.Minute)
 				old := s.record().Value
-				s.faults.fetch.slow = 1
+				s.setFaults(func(f *faults) { f.fetch.slow = 1 })
 				s.up.slowest.Store(int64(s.timing.D - 10*time.Second))
 				s.at(stepWrite, after, func(inc *incarnation) {
-					s.faults.fetch.slow = 0
+					s.setFaults(func(f *faults) { f.fetch.slow = 0 })
 					s.up.judge.forget(old.Reveal()) // the order itself betrays those who hold it
 					c.then(inc)
 				})

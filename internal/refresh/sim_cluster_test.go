@@ -31,7 +31,7 @@ type cluster struct {
 	seed    uint64
 	etcd    *etcd
 	up      *upstream
-	faults  faults
+	broken  faults // guarded by mu
 	mutate  mutation
 	specs   []simSpec
 	sync    time.Duration // between two proofs
@@ -86,6 +86,19 @@ func (c *cluster) rng(purpose ...any) *rand.Rand {
 	h := fnv.New64a()
 	_, _ = fmt.Fprint(h, purpose...)
 	return rand.New(rand.NewPCG(c.seed, h.Sum64()))
+}
+
+// fault returns what goes wrong at present.
+func (c *cluster) fault() faults {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.broken
+}
+
+func (c *cluster) setFaults(change func(*faults)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change(&c.broken)
 }
 
 func (c *cluster) chance(rng *rand.Rand, p float64) bool { return p > 0 && rng.Float64() < p }
@@ -209,7 +222,7 @@ func (inc *incarnation) watch() {
 	for inc.ctx.Err() == nil {
 		rev, changed := inc.cluster.etcd.watch()
 		if rev > cursor {
-			if inc.pass(inc.ctx, rng) != nil || nap(inc.ctx, between(rng, 0, inc.cluster.faults.watch)) != nil {
+			if inc.pass(inc.ctx, rng) != nil || nap(inc.ctx, between(rng, 0, inc.cluster.fault().watch)) != nil {
 				return
 			}
 			for _, ch := range inc.cluster.etcd.since(cursor) {

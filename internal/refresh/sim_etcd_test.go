@@ -321,7 +321,7 @@ func (l *ledger) Write(ctx context.Context, rev int64, rec token.Record, orphans
 			l.ghost(t)
 			return 0, err
 		}
-		if l.inc.cluster.chance(l.rng, l.inc.cluster.faults.lostTxn) {
+		if l.inc.cluster.chance(l.rng, l.inc.cluster.fault().lostTxn) {
 			l.ghost(t)
 			if err := nap(ctx, 3*time.Second); err != nil {
 				return 0, err

@@ -171,7 +171,7 @@ func (c *client) Probe(ctx context.Context, value token.Secret) (token.Health, e
 
 // Fetch dials, asks to write, writes, and waits, with whatever goes wrong in between.
 func (c *client) Fetch(ctx context.Context, req token.FetchRequest) (token.Grant, error) {
-	u, f, timing := c.inc.cluster.up, c.inc.cluster.faults.fetch, token.TimingFor(c.inc.cluster.up.judge.overlap)
+	u, f, timing := c.inc.cluster.up, c.inc.cluster.fault().fetch, token.TimingFor(c.inc.cluster.up.judge.overlap)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(c.inc.ctx, cancel)()
@@ -233,7 +233,7 @@ func (a simAnswer) err() error {
 // send puts the request on the wire. It is processed within D, or never; the answer may be lost. overslept says that a pause has used up
 // the time in which an answer would have been awaited.
 func (c *client) send(force bool, refusing *token.Failure, overslept bool) <-chan simAnswer {
-	cl, f := c.inc.cluster, c.inc.cluster.faults.fetch
+	cl, f := c.inc.cluster, c.inc.cluster.fault().fetch
 	answer := make(chan simAnswer, 1)
 	delay := between(c.rng, 10*time.Millisecond, 300*time.Millisecond)
 	if cl.chance(c.rng, f.slow) {
