@@ -194,8 +194,8 @@ func (h *house) failures(t *testing.T) {
 			_, err := h.second.service().GetToken(ctx, &tokenbrokerv1.GetTokenRequest{Name: tr.name})
 			where := "the answer to GetToken " + tr.name
 			h.found.error(t, where, err)
-			if !h.found.has(where, tr.code) {
-				t.Errorf("%s does not name the code %s: %v", where, tr.code, err)
+			if !h.found.has(where, "upstream_code") { // which may be that of a later attempt
+				t.Errorf("%s does not say why there is none: %v", where, err)
 			}
 		})
 	}

@@ -42,9 +42,13 @@ func startTraffic(t *testing.T, conns map[string]*grpc.ClientConn, names ...stri
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	tr := &traffic{stop: stop, latest: map[[2]string]time.Time{}}
-	for caller, conn := range conns {
+	for caller := range conns { // all of them before the first call
 		for _, name := range names {
 			tr.latest[[2]string{caller, name}] = time.Time{}
+		}
+	}
+	for caller, conn := range conns {
+		for _, name := range names {
 			tr.callers.Go(func() { tr.call(ctx, caller, tokenbrokerv1.NewTokenBrokerServiceClient(conn), name) })
 		}
 	}
