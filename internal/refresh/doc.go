@@ -37,6 +37,9 @@
 //	ABORT     on none: nothing pending; doubt stays what it was
 //	(open)    on unknown: pending stays. The failure is noted in the record, for people
 //
+// The intent and the record name the source that they are of (Traits.Source). When the configuration names another, the token is fetched
+// anew, and the old value is served until the new one is there.
+//
 // Every transaction compares the create revision of the leader's own election key and the revision of the record. A transaction whose
 // answer was lost is repeated and read back; a request is never written on an unknown BEGIN.
 //
@@ -65,8 +68,10 @@
 // A leader whose term ends as wished (shutdown, resignation, hand-over) begins nothing new; an attempt that is not written is aborted;
 // one in flight is awaited for at most F and settled; an unknown outcome stays pending, and the successor pays the wait.
 //
-// A leader that fails three times in a row to reach the upstream (dial, TLS, or its address refused) gives up the lead for another
-// replica. It notes that in the record, and does not do so again for an hour: if nobody reaches the upstream, leadership comes to rest.
+// A leader that fails three times in a row to reach the upstream (dial, TLS, or its address refused), or whose address is blocked for a
+// stated time, gives up the lead for another replica; what it was told to wait does not bind the successor. It notes that in the
+// record, and a replica does so once an hour at most, whichever token it is for: if nobody reaches the upstream, leadership comes to
+// rest, and the quiet waits of other tokens come to their end.
 //
 // # Reports
 //
@@ -76,7 +81,8 @@
 // upstream answers with the condemned value, the next attempt is forced.
 //
 // A forced attempt (WeChat stable's force_refresh) is a rotation with no overlap: it serves only a condemned value or an operator's
-// order. From its BEGIN on no replica promises the value; if its outcome is unknown the value is in doubt, as on a rotating upstream.
+// order. From its BEGIN on no replica promises the value; if its outcome is unknown the value is in doubt, as on a rotating upstream, and
+// the next BEGIN waits G + P + D, since an ordinary answer in between would prove nothing.
 //
 // # If the process dies
 //
