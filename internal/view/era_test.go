@@ -169,3 +169,36 @@ func TestALifeRecoversWhenAWrongStepOfTheWallClockIsUndone(t *testing.T) {
 	r.sync()
 	r.mustEnd("s", life-time.Minute)
 }
+
+// Only jumps since the proof from which the life is counted can have been counted in error.
+func TestAWrongStepGivesNothingBackFromBeforeTheLifeBegan(t *testing.T) {
+	hands, r := bent(t)
+	hands.move(0, time.Hour)
+	r.sync()
+	for _, name := range []string{"t", "s"} {
+		pending := begun(*r.Token(name).Read().Record, "b")
+		r.see(name, pending)
+		r.see(name, committed(pending, r.clock.Wall()))
+	}
+	hands.move(0, -2*time.Hour)
+	r.sync()
+	r.mustEnd("t", life)
+	r.mustEnd("s", life)
+}
+
+// What the life of an earlier value was counted from bounds no later one.
+func TestALifeThatWasCountedFromTheWallClockIsCountedAnewFromIt(t *testing.T) {
+	hands, r := bent(t)
+	hands.pass(time.Hour)
+	r.sync()
+	for _, name := range []string{"t", "s"} {
+		r.see(name, issued(2, r.clock.Wall())) // nobody told of its attempt
+	}
+	hands.move(0, 30*time.Minute)
+	r.sync()
+	r.mustEnd("s", life-view.DefaultSkew-30*time.Minute)
+	hands.move(0, -30*time.Minute)
+	r.sync()
+	r.mustEnd("s", life-view.DefaultSkew)
+	r.mustEnd("t", life-view.DefaultSkew)
+}
