@@ -344,6 +344,7 @@ func TestReplicaServesAndEndsWhileEtcdIsAway(t *testing.T) {
 	s := newSite(t)
 	b := s.serve(t, "one", tokenA+tokenB)
 	before := ask(t, b.grpc, "a")
+	ask(t, b.grpc, "b") // so that no fetch is in flight, whose outcome the replica would wait to write
 	s.etcd.Stop()
 	if after := ask(t, b.grpc, "a"); after.GetVersion() != before.GetVersion() {
 		t.Errorf("version %d became %d", before.GetVersion(), after.GetVersion())

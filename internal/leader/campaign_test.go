@@ -165,10 +165,15 @@ func TestCandidateIsNotMisledByAFalseRead(t *testing.T) {
 	client := server.Client(t)
 	a := play(t, client, leader.Config{ID: "a"})
 	l := a.next(t)
+	misled := make(chan struct{}, 1)
 	b := play(t, server.Client(t, afterReads(func(r *pb.RangeResponse) {
 		r.Kvs = r.Kvs[:min(1, len(r.Kvs))] // nobody but the reader itself
+		select {
+		case misled <- struct{}{}:
+		default:
+		}
 	})), leader.Config{ID: "b"})
-	queued(t, client, 2)
+	<-misled
 	l.lasts(t, ttl)
 	b.none(t)
 	a.stop(errTestOver)

@@ -76,6 +76,14 @@ func (g *termRun) takeRefresh(call token.Call) {
 
 // takeReport acts on a report that the current version is dead, after the upstream confirmed it where it can be asked.
 func (g *termRun) takeReport(ctx context.Context, call token.Call) error {
+	// What the leader remembers may be lost: etcd can be restored within a term, election key and all, and then replicas report what it
+	// no longer has.
+	if err := g.resync(ctx); err != nil {
+		return err
+	}
+	if call.Version != g.rec.Version {
+		return g.take(ctx, call)
+	}
 	if !g.rec.Condemned && !g.rec.Value.IsZero() {
 		dead, reply := g.verify(ctx)
 		if ctx.Err() != nil {

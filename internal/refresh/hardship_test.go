@@ -89,6 +89,17 @@ func TestARecordThatWasDeletedIsReplacedByAHigherVersion(t *testing.T) {
 	}
 }
 
+// TestAStoreRestoredWithinTheTermIsNoticedByAReport: the leader goes on, and remembers what the store has lost.
+func TestAStoreRestoredWithinTheTermIsNoticedByAReport(t *testing.T) {
+	play(t, classic, func(s *scene) {
+		s.due()
+		s.until("another version", 20*time.Minute, func() bool { return s.record().Version == 2 && s.allActive() })
+		s.etcd.empty()
+		s.report(2)
+		s.until("the next version is higher", 10*time.Minute, func() bool { return s.record().Version > 2 && !s.record().Value.IsZero() && s.allActive() })
+	})
+}
+
 // TestABlockedAddressGivesUpTheLead at once: trying again does not help it, and its successor is not bound by its wait.
 func TestABlockedAddressGivesUpTheLead(t *testing.T) {
 	for _, c := range []struct {
