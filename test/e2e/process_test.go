@@ -20,6 +20,7 @@ type process struct {
 // start starts a program, with nothing in its environment but what is given.
 func start(t *testing.T, env []string, path string, args ...string) *process {
 	t.Helper()
+	noteSources()
 	// The context would kill by itself; the cleanup below also waits, and shows what was written.
 	p := &process{cmd: exec.CommandContext(context.Background(), path, args...), ended: make(chan struct{})}
 	p.cmd.Env = append([]string{"TMPDIR=" + t.TempDir()}, env...)
@@ -92,6 +93,7 @@ func command(t *testing.T, args ...string) result {
 // commandWith is command with text on standard input.
 func commandWith(t *testing.T, input string, args ...string) result {
 	t.Helper()
+	noteSources()
 	ctx, cancel := context.WithTimeout(t.Context(), ample)
 	defer cancel()
 	var out, errs strings.Builder
