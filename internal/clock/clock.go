@@ -82,14 +82,17 @@ func (c *Clock) Now() Instant { return c.Read().At }
 
 // Read looks at the clock.
 func (c *Clock) Read() Reading {
-	mono, wall := c.source()
-	if c.adrift(mono, wall) {
-		return c.settle()
+	for {
+		era := c.era.Load()
+		mono, wall := c.source()
+		if c.adrift(mono, wall) {
+			return c.settle()
+		}
+		// If another reader noticed a jump meanwhile, this look may be from before it, and its era from after it: look again.
+		if now := c.reading(mono, wall, era); c.era.Load() == era {
+			return now
+		}
 	}
-	// Order matters: a jump noticed by another reader between the two loads must not pair a new era with an instant that does not
-	// contain its jump.
-	era := c.era.Load()
-	return c.reading(mono, wall, era)
 }
 
 func (c *Clock) reading(mono time.Duration, wall time.Time, era uint64) Reading {
