@@ -13,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 
+	"github.com/tokenbroker/tokenbroker/internal/clock"
 	"github.com/tokenbroker/tokenbroker/internal/etcdtest"
 	"github.com/tokenbroker/tokenbroker/internal/store"
 	"github.com/tokenbroker/tokenbroker/internal/token"
@@ -82,6 +83,48 @@ func TestFreshnessIsProvedAgainAndAgain(t *testing.T) {
 		age, ok := r.view.Age()
 		return ok && age < time.Since(start)-100*time.Millisecond
 	})
+}
+
+// An answer that was under way while a fetch began and ended must not vouch for the time after it.
+func TestAProofCountsFromTheSendingOfTheRead(t *testing.T) {
+	wire, hands := newWire(), &hands{}
+	client := etcdtest.Start(t).Client(t, wire.options()...)
+	r := newReplica(t, client, func(cfg *store.Config) { cfg.Clock, cfg.Timeout = clock.FromSource(hands.read), time.Minute })
+	answers := wire.slowReads()
+	r.run(t)
+	next := func() chan struct{} {
+		t.Helper()
+		select {
+		case arrive := <-answers:
+			return arrive
+		case <-time.After(patience):
+			t.Fatal("nothing is read")
+			return nil
+		}
+	}
+	slow := next() // the load's answer
+	for i := range 3 {
+		hands.passed.Add(int64(2 * time.Second))
+		close(slow)
+		slow = next() // what it brought has been taken in
+		if age, ok := r.view.Age(); !ok || age != 2*time.Second {
+			t.Errorf("read %d, whose answer took 2s, makes the view %v old (%v)", i, age, ok)
+		}
+	}
+	close(slow)
+	drained := make(chan struct{})
+	t.Cleanup(func() { <-drained })
+	go func() { // let the others pass until the feed is stopped
+		defer close(drained)
+		for {
+			select {
+			case arrive := <-answers:
+				close(arrive)
+			case <-t.Context().Done():
+				return
+			}
+		}
+	}()
 }
 
 func TestADeletedRecordTakesNothingFromTheView(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,17 +35,13 @@ type replica struct {
 // newReplica returns a replica that serves the rotating token "t" and the idempotent token "s". change may be nil.
 func newReplica(t *testing.T, client *clientv3.Client, change func(*store.Config)) *replica {
 	t.Helper()
-	c := clock.New()
-	v := view.New(view.Config{Clock: c})
-	r := &replica{view: v}
-	r.configure(t, 5*time.Minute, "t")
-	cfg := store.Config{
-		Client: client, View: v, Clock: c, Logger: slog.New(slog.DiscardHandler), Replica: "r",
-		SyncEvery: 50 * time.Millisecond,
-	}
+	cfg := store.Config{Client: client, Clock: clock.New(), Logger: slog.New(slog.DiscardHandler), Replica: "r", SyncEvery: 50 * time.Millisecond}
 	if change != nil {
 		change(&cfg)
 	}
+	cfg.View = view.New(view.Config{Clock: cfg.Clock})
+	r := &replica{view: cfg.View}
+	r.configure(t, 5*time.Minute, "t")
 	s, err := store.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -220,4 +217,12 @@ func begun(rec token.Record, attempt string) token.Record {
 // diff compares values that hold secrets.
 func diff(want, got any) string {
 	return cmp.Diff(want, got, cmp.Comparer(func(a, b token.Secret) bool { return a == b }))
+}
+
+// hands are clocks that stand still until a test moves them.
+type hands struct{ passed atomic.Int64 }
+
+func (h *hands) read() (time.Duration, time.Time) {
+	passed := time.Duration(h.passed.Load())
+	return passed, time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC).Add(passed)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -373,14 +372,6 @@ func TestTheLeaderIsToldOfOrphans(t *testing.T) {
 	}, orphans); d != "" {
 		t.Errorf("told of orphans (-want +got):\n%s", d)
 	}
-}
-
-// hands are clocks that stand still until a test moves them.
-type hands struct{ passed atomic.Int64 }
-
-func (h *hands) read() (time.Duration, time.Time) {
-	passed := time.Duration(h.passed.Load())
-	return passed, time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC).Add(passed)
 }
 
 // The feed takes expired replies away. A replica that is cut off does not hear of it.

@@ -18,9 +18,10 @@ type wire struct {
 	mu    sync.Mutex
 	calls map[string]int // by method
 	txns  []*etcdserverpb.TxnRequest
-	lose  map[string]int // how many answers to the next calls of a method get lost
-	hush  bool           // nobody tells that they got lost
-	held  chan struct{}  // closed when watches may hear again; nil if they hear
+	lose  map[string]int     // how many answers to the next calls of a method get lost
+	hush  bool               // nobody tells that they got lost
+	late  chan chan struct{} // takes a channel for every answer to a read; the answer waits until that is closed. Nil: no answer waits
+	held  chan struct{}      // closed when watches may hear again; nil if they hear
 }
 
 func newWire() *wire { return &wire{calls: map[string]int{}, lose: map[string]int{}} }
@@ -37,12 +38,15 @@ func (w *wire) unary(ctx context.Context, method string, req, reply any, cc *grp
 	if txn, ok := req.(*etcdserverpb.TxnRequest); ok {
 		w.txns = append(w.txns, txn)
 	}
-	lost, hush := w.lose[name] > 0, w.hush
+	lost, hush, late := w.lose[name] > 0, w.hush, w.late
 	if lost {
 		w.lose[name]--
 	}
 	w.mu.Unlock()
 	err := call(ctx, method, req, reply, cc, opts...)
+	if err == nil && late != nil && name == "Range" {
+		err = hold(ctx, late)
+	}
 	if err != nil || !lost {
 		return err
 	}
@@ -51,6 +55,29 @@ func (w *wire) unary(ctx context.Context, method string, req, reply any, cc *grp
 		return status.FromContextError(ctx.Err()).Err()
 	}
 	return status.Error(codes.Unavailable, "the answer was lost")
+}
+
+// hold keeps an answer until whoever takes it from late lets it go.
+func hold(ctx context.Context, late chan<- chan struct{}) error {
+	arrive := make(chan struct{})
+	select {
+	case late <- arrive:
+		select {
+		case <-arrive:
+			return nil
+		case <-ctx.Done():
+		}
+	case <-ctx.Done():
+	}
+	return status.FromContextError(ctx.Err()).Err()
+}
+
+// slowReads delays the answer to every read: take it from the channel, and close it when it may arrive.
+func (w *wire) slowReads() <-chan chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.late = make(chan chan struct{})
+	return w.late
 }
 
 // loseAnswers lets the answers to the next n calls of a method get lost on their way. If hush, the client is left waiting for them.
