@@ -56,8 +56,8 @@ func TestKilledLeaderIsReplacedWithoutAFailedCallOrAFetch(t *testing.T) {
 
 func TestEtcdctlShowsWhoLeads(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, 1, wechattest.Config{})
-	s.serve(t, 2, s.bothTokens(), stable, classic)
+	s := newSite(t, 3, wechattest.Config{})
+	s.serve(t, 3, s.bothTokens(), stable, classic)
 	old := s.election.last()
 	s.leader(t).kill()
 	next := s.election.next(t, old)
