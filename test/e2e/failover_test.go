@@ -96,8 +96,9 @@ func TestEtcdctlShowsWhoLeads(t *testing.T) {
 		t.Logf("etcdctl %s\n%s", strings.Join(args, " "), out)
 		return string(out)
 	}
-	if got := run("get", "--prefix", electionPrefix); got != key+"\n"+value+"\n" {
-		t.Errorf("the key shows\n%s", got)
+	candidates := run("get", "--prefix", electionPrefix)
+	if !strings.Contains(candidates, key+"\n"+value+"\n") || strings.Count(candidates, `"id"`) != 2 || strings.Contains(candidates, `"id":"`+old.ID+`"`) {
+		t.Errorf("of two candidates, the leader and one who waits, this is shown:\n%s", candidates)
 	}
 	lease := key[strings.LastIndexByte(key, '/')+1:]
 	if got := run("lease", "timetolive", lease, "--keys"); !strings.Contains(got, "granted with TTL(2s)") || !strings.Contains(got, key) {
