@@ -85,6 +85,47 @@ func TestFreshnessIsProvedAgainAndAgain(t *testing.T) {
 	})
 }
 
+// Reading everything is for the start, and for when the watch does not deliver.
+func TestAFeedInPeaceReadsNoMoreThanTheHead(t *testing.T) {
+	etcd, wire := etcdtest.Start(t), newWire()
+	w := newWriter(t, etcd)
+	r := newReplica(t, etcd.Client(t, wire.options()...), nil)
+	r.run(t)
+	eventually(t, "the view is in sync", r.view.InSync)
+	for n := int64(1); n <= 5; n++ {
+		w.write("t", version(n))
+		r.awaitVersion(t, "t", n)
+		reads := wire.count("Range")
+		eventually(t, "the head is read", func() bool { return wire.count("Range") > reads+1 })
+	}
+	if got := wire.count("RangeAll"); got > 2 { // one, and on a very slow machine another
+		t.Errorf("everything was read %d times, want once", got)
+	}
+}
+
+// What happened between the load and the opening of the watch comes in one piece.
+func TestChangesThatComeTogetherAreTakenInOneAfterTheOther(t *testing.T) {
+	etcd, wire := etcdtest.Start(t), newWire()
+	w := newWriter(t, etcd)
+	r := newReplica(t, etcd.Client(t, wire.options()...), func(cfg *store.Config) { cfg.SyncEvery = time.Hour })
+	open := wire.shutWatches()
+	r.run(t)
+	eventually(t, "everything was read", func() bool { return r.view.Revision() > 0 })
+	w.write("t", version(1))
+	w.write("s", version(1))
+	w.write("t", begun(version(1), "a"))
+	w.write("t", version(2))
+	open()
+	r.awaitVersion(t, "t", 2)
+	eventually(t, "the view is at the last revision", func() bool { return r.view.Revision() == w.revision["t"] })
+	if got := r.view.Token("s").Version(); got != 1 {
+		t.Errorf("s has version %d, want 1", got)
+	}
+	if applied, _ := r.view.Applied(w.revision["t"]); !applied {
+		t.Error("the view does not know that it has applied the head")
+	}
+}
+
 // An answer that was under way while a fetch began and ended must not vouch for the time after it.
 func TestAProofCountsFromTheSendingOfTheRead(t *testing.T) {
 	wire, hands := newWire(), &hands{}
@@ -239,16 +280,36 @@ func TestAfterACompactionTheFeedStartsOver(t *testing.T) {
 	w.write("t", version(1))
 	r.run(t)
 	r.awaitVersion(t, "t", 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	expires := ask(ctx, w.replica, report)
+	request := r.awaitLetters(t, 1)[0]
+	leave(t, w.replica.Ledger("t", w.fence), granted("a"))
+	eventually(t, "the orphan is known", func() bool { _, orphans, _ := r.Waiting(); return len(orphans) == 1 })
 	proxy.Cut()
 	for n := int64(2); n <= 20; n++ {
 		w.write("t", version(n))
 	}
-	if _, err := w.client.Compact(t.Context(), w.revision["t"]); err != nil {
+	for _, key := range []string{prefix + "request/report/t/3", prefix + "orphan/t/a"} {
+		if _, err := w.client.Delete(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	resp, err := w.client.Get(t.Context(), "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.client.Compact(t.Context(), resp.Header.Revision); err != nil {
 		t.Fatal(err)
 	}
 	proxy.Heal()
 	r.awaitVersion(t, "t", 20)
 	mustHearRequests(t, w, r)
+	letters, orphans, _ := r.Waiting()
+	if len(orphans) != 0 || slices.Contains(letters, request) {
+		t.Errorf("what is gone still waits: %+v, orphans %v", letters, orphans)
+	}
+	cancel()
+	<-expires
 }
 
 // A connection that loses everything and stays open: nothing ends, and nothing is told.

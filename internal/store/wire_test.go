@@ -16,11 +16,12 @@ import (
 // wire listens to what a client says to etcd.
 type wire struct {
 	mu    sync.Mutex
-	calls map[string]int // by method
+	calls map[string]int // by method; a read of many keys is a RangeAll
 	txns  []*etcdserverpb.TxnRequest
 	lose  map[string]int     // how many answers to the next calls of a method get lost
 	hush  bool               // nobody tells that they got lost
 	late  chan chan struct{} // takes a channel for every answer to a read; the answer waits until that is closed. Nil: no answer waits
+	shut  chan struct{}      // closed when watches may be opened; nil if they may
 	held  chan struct{}      // closed when watches may hear again; nil if they hear
 }
 
@@ -33,6 +34,9 @@ func (w *wire) options() []grpc.DialOption {
 
 func (w *wire) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	name := method[strings.LastIndexByte(method, '/')+1:]
+	if read, ok := req.(*etcdserverpb.RangeRequest); ok && len(read.RangeEnd) > 0 {
+		name = "RangeAll"
+	}
 	w.mu.Lock()
 	w.calls[name]++
 	if txn, ok := req.(*etcdserverpb.TxnRequest); ok {
@@ -44,7 +48,7 @@ func (w *wire) unary(ctx context.Context, method string, req, reply any, cc *grp
 	}
 	w.mu.Unlock()
 	err := call(ctx, method, req, reply, cc, opts...)
-	if err == nil && late != nil && name == "Range" {
+	if err == nil && late != nil && strings.HasPrefix(name, "Range") {
 		err = hold(ctx, late)
 	}
 	if err != nil || !lost {
@@ -135,9 +139,29 @@ func (w *wire) deafen() (hear func()) {
 	return sync.OnceFunc(func() { close(held) })
 }
 
+// shutWatches keeps all watches from being opened, until open is called.
+func (w *wire) shutWatches() (open func()) {
+	shut := make(chan struct{})
+	w.mu.Lock()
+	w.shut = shut
+	w.mu.Unlock()
+	return sync.OnceFunc(func() { close(shut) })
+}
+
 func (w *wire) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	isWatch := strings.HasSuffix(method, "/Watch")
+	w.mu.Lock()
+	shut := w.shut
+	w.mu.Unlock()
+	if isWatch && shut != nil {
+		select {
+		case <-shut:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	s, err := open(ctx, desc, cc, method, opts...)
-	if err != nil || !strings.HasSuffix(method, "/Watch") {
+	if err != nil || !isWatch {
 		return s, err
 	}
 	return &hearing{ClientStream: s, wire: w}, nil
