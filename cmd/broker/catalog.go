@@ -123,6 +123,14 @@ func (l lives) Version() int64 {
 	return 0
 }
 
+// Local implements refresh.Lives.
+func (l lives) Local() int64 {
+	if t := l.view.Token(l.name); t != nil {
+		return t.Local()
+	}
+	return 0
+}
+
 // alike reports whether both configurations make the same refresher, wherever the secret is written.
 func (t tokenConfig) alike(other tokenConfig) bool {
 	t.SecretFrom, other.SecretFrom = "", ""

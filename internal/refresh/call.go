@@ -35,6 +35,8 @@ func (g *termRun) takeOrRetry(ctx context.Context, call token.Call) error {
 // take hears one call. It either answers it or keeps it for the next attempt to answer.
 func (g *termRun) take(ctx context.Context, call token.Call) error {
 	switch {
+	case call.Kind == token.RequestFloor:
+		return g.takeFloor(call)
 	case call.Version < g.rec.Version:
 		call.Reply(token.Reply{Verdict: token.VerdictDone})
 		return nil

@@ -45,6 +45,7 @@ const (
 	reasonUnsettled = "unsettled fetch"
 	reasonCondemned = "reported dead"
 	reasonSource    = "the configuration names another upstream"
+	reasonFloor     = "a replica fetched alone"
 	reasonAhead     = "ahead of expiry"
 	reasonOperator  = "operator"
 	reasonRetry     = "retry"
@@ -94,6 +95,8 @@ func (p Policy) Due(rec token.Record, traits token.Traits, wall time.Time, left 
 		return 0, reasonUnsettled
 	case rec.Source != traits.Source:
 		return 0, reasonSource
+	case rec.Floor > 0:
+		return 0, reasonFloor
 	}
 	in, why := left-p.ahead(rec, traits), reasonAhead
 	for _, r := range p.Rules {

@@ -32,8 +32,10 @@ type Ledger interface {
 type Lives interface {
 	// NominalEnd returns when the given version ends; false if the view does not hold that version.
 	NominalEnd(version int64) (clock.Instant, bool)
-	// Version returns the highest version that this replica has seen.
+	// Version returns the highest version that this replica has seen in the store.
 	Version() int64
+	// Local returns the version under which this replica serves a value that it fetched alone; 0 if it does not.
+	Local() int64
 }
 
 // Inbox is how the outer world reaches a running Refresher.

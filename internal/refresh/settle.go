@@ -46,15 +46,16 @@ func (g *termRun) isDead(intent token.Intent, value token.Secret) bool {
 	return !g.rec.Value.IsZero() && g.rec.Value == value && (g.rec.Condemned || intent.Forced)
 }
 
-// granted is rec after the commit of what an attempt brought.
+// granted is rec after the commit of what an attempt brought. It has a new version if the value is new, or if a replica served another
+// value under this version or a higher one.
 func granted(rec token.Record, o token.Orphan, source string, now time.Time) token.Record {
-	if rec.Value.IsZero() || rec.Value != o.Value {
-		rec.Version++
+	if rec.Value.IsZero() || rec.Value != o.Value || rec.Floor >= rec.Version && rec.Floor > 0 {
+		rec.Version = max(rec.Version, rec.Floor) + 1
 	}
 	rec.Source, rec.Value, rec.IssuedAt, rec.Life = source, o.Value, o.IssuedAt, o.Life
 	rec.Pending, rec.Doubt, rec.Drained, rec.Condemned = nil, false, false, false
 	rec.Resolved = token.Resolution{Attempt: o.Attempt, Outcome: token.OutcomeToken}
-	rec.RefreshedAt, rec.Failures, rec.HandedOver = now, 0, nil
+	rec.RefreshedAt, rec.Failures, rec.HandedOver, rec.Floor = now, 0, nil, 0
 	return rec
 }
 

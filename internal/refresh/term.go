@@ -172,6 +172,11 @@ func (g *termRun) adopt(entry token.Entry) error {
 			return err
 		}
 	}
+	if local := g.cfg.Lives.Local(); local >= g.rec.Version && local > g.rec.Floor {
+		if err := g.goAbove(local); err != nil {
+			return err
+		}
+	}
 	if p := g.rec.Pending; p != nil && g.unwritten[p.Attempt] {
 		return g.abort(*p, g.notWritten(errUnknownBegin))
 	}

@@ -26,12 +26,13 @@ func newHealth() *health.Server {
 	return h
 }
 
-// announce reports SERVING once the view holds what is in the store: whether this replica leads does not matter. What happens to the
+// announce reports SERVING once there is something to serve from, be it what is in the store or, while that is away, what the replica
+// had itself: whether this replica leads does not matter. What happens to the
 // store later does not either, because a replica serves from memory, and says of each token what it can still promise.
 func (s *Server) announce(ctx context.Context) {
 	for {
 		_, moved := s.view.Applied(0)
-		if s.view.Revision() > 0 {
+		if s.view.Filled() {
 			break
 		}
 		select {

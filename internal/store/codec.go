@@ -16,7 +16,9 @@ const schema = 1
 type storedRecord struct {
 	Schema int `json:"schema"`
 	// Write is a random id of the write, by which a writer whose answer was lost knows its own.
-	Write       string               `json:"write"`
+	Write string `json:"write"`
+	// Term is the create revision of the election key under whose fence it was written: who leads may have changed since.
+	Term        int64                `json:"term"`
 	Version     int64                `json:"version"`
 	Source      string               `json:"source,omitempty"`
 	Sealed      []byte               `json:"sealed,omitempty"`
@@ -31,6 +33,8 @@ type storedRecord struct {
 	Spent       storedSpending       `json:"spent"`
 	LastFailure *storedFailure       `json:"last_failure,omitempty"`
 	Failures    int                  `json:"failures,omitempty"`
+	Floor       int64                `json:"floor,omitempty"`
+	EarlyDeaths *storedDeaths        `json:"early_deaths,omitempty"`
 	HandedOver  map[string]time.Time `json:"handed_over,omitempty"`
 }
 
@@ -52,6 +56,11 @@ type storedSpending struct {
 	Fetches  int64     `json:"fetches"`
 	Forced   int64     `json:"forced,omitempty"`
 	ForcedAt time.Time `json:"forced_at,omitzero"`
+}
+
+type storedDeaths struct {
+	Count int64     `json:"count"`
+	Last  time.Time `json:"last"`
 }
 
 type storedFailure struct {
@@ -77,17 +86,20 @@ type storedOrphan struct {
 	LifeMillis int64         `json:"life_ms,omitempty"`
 }
 
-func (s *Store) encodeRecord(key, write string, rec token.Record) ([]byte, error) {
+func (s *Store) encodeRecord(key, write string, term int64, rec token.Record) ([]byte, error) {
 	sealed, err := s.seal(key, rec.Value)
 	if err != nil {
 		return nil, err
 	}
 	out := storedRecord{
-		Schema: schema, Write: write, Version: rec.Version, Source: rec.Source, Sealed: sealed,
+		Schema: schema, Write: write, Term: term, Version: rec.Version, Source: rec.Source, Sealed: sealed,
 		IssuedAt: rec.IssuedAt.UTC(), LifeMillis: rec.Life.Milliseconds(),
 		Pending: (*storedIntent)(rec.Pending), Doubt: rec.Doubt, Drained: rec.Drained, Condemned: rec.Condemned,
 		RefreshedAt: rec.RefreshedAt.UTC(), Spent: storedSpending(rec.Spent), Failures: rec.Failures, HandedOver: rec.HandedOver,
-		LastFailure: encodeFailure(&rec.LastFailure),
+		LastFailure: encodeFailure(&rec.LastFailure), Floor: rec.Floor,
+	}
+	if rec.EarlyDeaths != (token.EarlyDeaths{}) {
+		out.EarlyDeaths = &storedDeaths{Count: rec.EarlyDeaths.Count, Last: rec.EarlyDeaths.Last.UTC()}
 	}
 	if rec.Resolved != (token.Resolution{}) {
 		out.Resolved = (*storedResolution)(&rec.Resolved)
@@ -113,13 +125,17 @@ func (s *Store) decodeRecord(key string, data []byte) (token.Record, error) {
 	if err != nil {
 		return token.Record{}, err
 	}
-	if in.Version < 0 || in.LifeMillis < 0 || in.LifeMillis > longestMillis || in.Failures < 0 || in.Version == 0 && !value.IsZero() {
+	if in.Version < 0 || in.LifeMillis < 0 || in.LifeMillis > longestMillis || in.Failures < 0 || in.Floor < 0 || in.Version == 0 && !value.IsZero() {
 		return token.Record{}, fmt.Errorf("%w: %s contradicts itself", errFinal, key)
 	}
 	rec := token.Record{
 		Version: in.Version, Source: in.Source, Value: value, IssuedAt: in.IssuedAt, Life: duration(in.LifeMillis),
 		Pending: (*token.Intent)(in.Pending), Doubt: in.Doubt, Drained: in.Drained, Condemned: in.Condemned,
 		RefreshedAt: in.RefreshedAt, Spent: token.Spending(in.Spent), Failures: in.Failures, HandedOver: in.HandedOver,
+		Floor: in.Floor,
+	}
+	if in.EarlyDeaths != nil {
+		rec.EarlyDeaths = token.EarlyDeaths(*in.EarlyDeaths)
 	}
 	if f := decodeFailure(in.LastFailure); f != nil {
 		rec.LastFailure = *f

@@ -61,6 +61,12 @@ func anyRecord(t *rapid.T) token.Record {
 			Message: text.Draw(t, "message"), RetryAfter: span.Draw(t, "retry after"), At: when.Draw(t, "failed at"),
 		}
 	}
+	if rapid.Bool().Draw(t, "was fetched alone") {
+		rec.Floor = rapid.Int64Range(1, 1<<62).Draw(t, "floor")
+	}
+	if rapid.Bool().Draw(t, "died early") {
+		rec.EarlyDeaths = token.EarlyDeaths{Count: rapid.Int64Range(1, 1e6).Draw(t, "early deaths"), Last: when.Draw(t, "died at")}
+	}
 	if rapid.Bool().Draw(t, "was handed over") {
 		rec.HandedOver = rapid.MapOf(text, when).Draw(t, "handed over")
 	}

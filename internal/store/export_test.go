@@ -5,7 +5,7 @@ import "github.com/tokenbroker/tokenbroker/internal/token"
 // EncodeRecord and DecodeRecord are the stored form, for tests that need no etcd.
 
 func (s *Store) EncodeRecord(key, write string, rec token.Record) ([]byte, error) {
-	return s.encodeRecord(key, write, rec)
+	return s.encodeRecord(key, write, 7, rec)
 }
 
 func (s *Store) DecodeRecord(key string, data []byte) (token.Record, error) {

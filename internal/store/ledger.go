@@ -74,7 +74,7 @@ func (s *Store) readOrphan(prefix string, kv *mvccpb.KeyValue) token.Orphan {
 // itself tells, by the write's random id, whether it was the first try that changed it.
 func (l *Ledger) Write(ctx context.Context, revision int64, rec token.Record, orphans ...string) (int64, error) {
 	s, key := l.store, l.store.keys.token(l.name)
-	data, err := s.encodeRecord(key, rand.Text(), rec)
+	data, err := s.encodeRecord(key, rand.Text(), l.fence.Revision, rec)
 	if err != nil {
 		return 0, err
 	}

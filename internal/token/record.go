@@ -5,7 +5,8 @@ import "time"
 // Record is what the cluster durably knows about one token. The store keeps it under one key, with the value sealed; package
 // refresh says which transitions are allowed. All times are wall times of the replica that led when they were written.
 type Record struct {
-	// Version counts the values ever committed; 0 means that there was none.
+	// Version grows by one with every new value; 0 means that there was none. It grows by more where a replica had to number a value of
+	// its own: see Floor.
 	Version int64
 	// Source is the Traits.Source of the upstream that Value came from.
 	Source string
@@ -37,6 +38,12 @@ type Record struct {
 	// Failures counts the failed attempts since the last commit.
 	Failures int
 
+	// Floor is the highest version under which a replica served a value that it fetched alone, while it was cut off from the store; the
+	// next commit goes above it, so that no caller sees a version go back. 0 if none, and again after that commit.
+	Floor int64
+	// EarlyDeaths is how often a current value was found dead before its time: somebody else fetches for the same account.
+	EarlyDeaths EarlyDeaths
+
 	// HandedOver says which replicas gave up the lead because they could not reach the upstream for this token, and when. A
 	// replica that is listed does not do so again for a while, so that leadership comes to rest. Emptied by a commit.
 	HandedOver map[string]time.Time
@@ -60,6 +67,14 @@ type Intent struct {
 type Resolution struct {
 	Attempt string
 	Outcome Outcome
+}
+
+// EarlyDeaths counts values that died before their time.
+type EarlyDeaths struct {
+	// Count is how many since the record was made.
+	Count int64
+	// Last is when the last one was found. Zero if there was none.
+	Last time.Time
 }
 
 // Spending counts the fetches of one day, by the upstream's calendar.

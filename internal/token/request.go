@@ -11,6 +11,8 @@ const (
 	RequestReport RequestKind = "report"
 	// RequestRefresh: an operator wants a fetch now.
 	RequestRefresh RequestKind = "refresh"
+	// RequestFloor: a replica that was cut off fetched alone, and served the value under Version; the next commit must go above it.
+	RequestFloor RequestKind = "floor"
 	// RequestResign: an operator wants another leader.
 	RequestResign RequestKind = "resign"
 )
@@ -21,8 +23,8 @@ type Request struct {
 	Kind RequestKind
 	// Name is the token's name; empty for RequestResign.
 	Name string
-	// Version is the version that was reported dead, or that the operator saw when asking for a refresh; the term to end for
-	// RequestResign.
+	// Version is the version that was reported dead, that the operator saw when asking for a refresh, or that was served alone; the
+	// term to end for RequestResign.
 	Version int64
 	// Force asks to kill the current value at the upstream. RequestRefresh only.
 	Force bool

@@ -104,13 +104,12 @@ func (t *Token) apply(c Change) {
 	next := *old
 	t.sightAttempt(&next, rec, now)
 
-	next.ahead = rec.Version < old.record.Version && !c.Unreadable
-	if rec.Version < old.record.Version || rec.Version == old.record.Version && rec.Value.IsZero() && !old.record.Value.IsZero() {
-		// The store lost what this replica knows. Hold on to the token, but promise it no longer than if a fetch had begun, and
-		// no longer than before: what was unsettled was not settled by the loss.
-		kept := *old.record
-		kept.Pending, kept.Doubt = rec.Pending, rec.Doubt || t.unsettled(*old.record) || t.rotates(*old.record)
-		rec = kept
+	next.seen = max(old.seen, rec.Version)
+	next.lost = rec.Version < old.seen && !c.Unreadable
+	next.unmerged = old.local && rec.Version <= old.record.Version && rec.Floor < old.record.Version && !c.Unreadable
+	next.local = old.local && rec.Version <= old.record.Version
+	if next.local || rec.Version < old.record.Version || rec.Version == old.record.Version && rec.Value.IsZero() && !old.record.Value.IsZero() {
+		rec = t.keep(old, rec)
 	}
 	if renewed(old.record, rec) {
 		t.count(&next, rec, now)
@@ -118,6 +117,16 @@ func (t *Token) apply(c Change) {
 	t.freeze(&next, old, rec, now)
 	next.record, next.known = &rec, true
 	t.replace(next)
+}
+
+// keep is what this replica goes by while the store's record is behind what it holds, because the store lost versions or the replica
+// fetched alone. It holds on to the token, but where the store is not merely behind promises it no longer than if a fetch had begun,
+// and no longer than before: what was unsettled is not settled by the loss.
+func (t *Token) keep(old *snapshot, rec token.Record) token.Record {
+	kept := *old.record
+	kept.Pending = rec.Pending
+	kept.Doubt = rec.Doubt || t.unsettled(*old.record) || t.rotates(*old.record) || old.local && t.overtaken(old, rec)
+	return kept
 }
 
 // sightAttempt remembers, when an attempt is first seen, the last proof from before it began.
@@ -139,7 +148,7 @@ func renewed(old *token.Record, rec token.Record) bool {
 // count fixes when rec's value ends at the latest, whatever else happens.
 func (t *Token) count(next *snapshot, rec token.Record, now clock.Reading) {
 	if next.anchor != nil && rec.Resolved.Attempt == next.attempt {
-		next.since, next.nominalEnd = next.anchor, next.anchor.at.Add(rec.Life)
+		next.since, next.life, next.nominalEnd = next.anchor, rec.Life, next.anchor.at.Add(rec.Life)
 	} else {
 		next.since, next.nominalEnd = nil, t.byWallClock(rec, now)
 	}
@@ -151,7 +160,7 @@ func (t *Token) count(next *snapshot, rec token.Record, now clock.Reading) {
 func (t *Token) recount(s *snapshot, now clock.Reading) clock.Instant {
 	end := t.byWallClock(*s.record, now)
 	if s.since != nil {
-		end = min(end, s.since.at.Add(s.record.Life+now.Skipped-s.since.skipped))
+		end = min(end, s.since.at.Add(s.life+now.Skipped-s.since.skipped))
 	}
 	return max(s.nominalEnd, end)
 }

@@ -44,9 +44,13 @@ type Token struct {
 type snapshot struct {
 	record     *token.Record
 	known      bool          // the store's record has been seen at least once
-	ahead      bool          // the store's record is older than this one, and was refused
+	seen       int64         // the highest version that was ever seen in the store
+	lost       bool          // the store's record is older than that, and was refused
+	local      bool          // the value was fetched by this replica alone, and the version is of its own making
+	unmerged   bool          // the store's record does not account for the local version
 	nominalEnd clock.Instant // meaningful while record has a value
 	since      *proof        // from which it was counted; nil if from the wall clock
+	life       time.Duration // that was counted from there
 
 	frozen    bool          // an attempt may have ended the value's life
 	frozenEnd clock.Instant // end of the promise while frozen
@@ -69,6 +73,8 @@ type Reading struct {
 	Expires time.Time
 	// InSync: the view was proved current within the sync window, so a commit would be seen.
 	InSync bool
+	// Local: the value was fetched by this replica alone, while it was cut off.
+	Local bool
 	// Record is the record behind this, never nil. It must not be changed.
 	Record *token.Record
 }
@@ -99,7 +105,7 @@ func (t *Token) Read() Reading {
 	now := t.view.clock.Read()
 	p := t.view.proof.Load() // before the record: see the package documentation
 	s := t.cur.Load()
-	r := Reading{Record: s.record, InSync: t.view.inSync(p, now)}
+	r := Reading{Record: s.record, InSync: t.view.inSync(p, now), Local: s.local}
 	if s.record.Value.IsZero() {
 		return r
 	}
@@ -133,8 +139,8 @@ func (s *snapshot) promise(t *Token, p *proof, now clock.Reading) clock.Instant 
 // NominalEnd returns when the given version ends at the latest; false if the view holds another version.
 func (t *Token) NominalEnd(version int64) (clock.Instant, bool) {
 	s := t.cur.Load()
-	return s.nominalEnd, s.record.Version == version && !s.record.Value.IsZero()
+	return s.nominalEnd, s.record.Version == version && !s.local && !s.record.Value.IsZero()
 }
 
-// Version returns the highest version that this replica has seen.
-func (t *Token) Version() int64 { return t.cur.Load().record.Version }
+// Version returns the highest version that this replica has seen in the store.
+func (t *Token) Version() int64 { return t.cur.Load().seen }

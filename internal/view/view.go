@@ -116,13 +116,13 @@ func (v *View) Token(name string) *Token { return (*v.tokens.Load())[name] }
 // Names returns the names of all configured tokens, sorted.
 func (v *View) Names() []string { return slices.Sorted(maps.Keys(*v.tokens.Load())) }
 
-// Ahead returns the tokens whose records in the store are older than what this replica holds, with the versions held. The store was
-// restored from a backup, or emptied; until the leader hears of those versions, this replica refuses what it commits.
+// Ahead returns the tokens whose records in the store are older than what this replica has seen there, with the versions seen. The
+// store was restored from a backup, or emptied; until the leader hears of those versions, this replica refuses what it commits.
 func (v *View) Ahead() map[string]int64 {
 	ahead := map[string]int64{}
 	for name, t := range *v.tokens.Load() {
-		if s := t.cur.Load(); s.ahead {
-			ahead[name] = s.record.Version
+		if s := t.cur.Load(); s.lost {
+			ahead[name] = s.seen
 		}
 	}
 	return ahead
@@ -133,6 +133,19 @@ func (v *View) Revision() int64 {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.revision
+}
+
+// Filled reports whether there is anything to serve from: what is in the store was loaded, or a token was had otherwise.
+func (v *View) Filled() bool {
+	if v.Revision() > 0 {
+		return true
+	}
+	for _, t := range *v.tokens.Load() {
+		if !t.cur.Load().record.Value.IsZero() {
+			return true
+		}
+	}
+	return false
 }
 
 // Age returns how long ago the view was last proved current; false if it never was, or the clock jumped since.

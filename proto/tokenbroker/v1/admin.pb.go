@@ -67,7 +67,8 @@ type GetStatusResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The replica that answers.
 	Replica *ReplicaStatus `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"`
-	// Who leads, as far as this replica knows. Unset while there is no leader.
+	// Who leads, as far as this replica knows. Unset while there is no leader, and while this replica is cut off from the store and
+	// cannot know.
 	Leader *Leader `protobuf:"bytes,2,opt,name=leader,proto3" json:"leader,omitempty"`
 	// Every replica that stands for election, the leader first, then in the order in which they would lead. A replica that lost its
 	// session is absent.
@@ -152,7 +153,10 @@ type ReplicaStatus struct {
 	// How long ago the replica last *proved* that its view was current (the send time of a linearizable read). Unset if never.
 	ViewAge *durationpb.Duration `protobuf:"bytes,6,opt,name=view_age,json=viewAge,proto3" json:"view_age,omitempty"`
 	// The revision of the store that the view has applied.
-	Revision      int64 `protobuf:"varint,7,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision int64 `protobuf:"varint,7,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Whether the view was proved current within the last ten seconds. If not, the replica is cut off from the store: it serves from
+	// memory what can still be promised, cannot know who leads, and cannot carry out what only the leader can do.
+	InSync        bool `protobuf:"varint,8,opt,name=in_sync,json=inSync,proto3" json:"in_sync,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -234,6 +238,13 @@ func (x *ReplicaStatus) GetRevision() int64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *ReplicaStatus) GetInSync() bool {
+	if x != nil {
+		return x.InSync
+	}
+	return false
 }
 
 // Leader describes the present term.
@@ -413,7 +424,7 @@ type TokenStatus struct {
 	// When the leader means to fetch next, on its wall clock. Unset if not known.
 	NextRefreshTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=next_refresh_time,json=nextRefreshTime,proto3" json:"next_refresh_time,omitempty"`
 	// Why it will fetch then: "ahead of expiry", "every 9h0m0s", "cron 0 30 2 * * * Asia/Shanghai", "no token",
-	// "unsettled fetch", "reported dead", "the configuration names another upstream".
+	// "unsettled fetch", "reported dead", "the configuration names another upstream", "a replica fetched alone".
 	NextRefreshReason string `protobuf:"bytes,10,opt,name=next_refresh_reason,json=nextRefreshReason,proto3" json:"next_refresh_reason,omitempty"`
 	// The last fetch that failed. Kept after a success, with its time, until another fails.
 	LastFailure *UpstreamFailure `protobuf:"bytes,11,opt,name=last_failure,json=lastFailure,proto3" json:"last_failure,omitempty"`
@@ -430,7 +441,11 @@ type TokenStatus struct {
 	// A fetch with an unknown outcome may have rotated the token away; lasts until the next success.
 	Doubt bool `protobuf:"varint,17,opt,name=doubt,proto3" json:"doubt,omitempty"`
 	// The upstream confirmed that the current token is dead before its time.
-	Condemned     bool `protobuf:"varint,18,opt,name=condemned,proto3" json:"condemned,omitempty"`
+	Condemned bool `protobuf:"varint,18,opt,name=condemned,proto3" json:"condemned,omitempty"`
+	// This replica serves a value that it fetched alone: see Token.local.
+	Local bool `protobuf:"varint,19,opt,name=local,proto3" json:"local,omitempty"`
+	// Set once a token was found dead before its time.
+	EarlyDeaths   *EarlyDeaths `protobuf:"bytes,20,opt,name=early_deaths,json=earlyDeaths,proto3" json:"early_deaths,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -591,6 +606,94 @@ func (x *TokenStatus) GetCondemned() bool {
 	return false
 }
 
+func (x *TokenStatus) GetLocal() bool {
+	if x != nil {
+		return x.Local
+	}
+	return false
+}
+
+func (x *TokenStatus) GetEarlyDeaths() *EarlyDeaths {
+	if x != nil {
+		return x.EarlyDeaths
+	}
+	return nil
+}
+
+// EarlyDeaths says that tokens died before their time, although no fetch of this broker explains it: another system fetches tokens for
+// the same account.
+type EarlyDeaths struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many were found, since the token was configured.
+	Count int64 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	// When the last one was found, on the leader's wall clock.
+	LastTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=last_time,json=lastTime,proto3" json:"last_time,omitempty"`
+	// What that means, in words.
+	Meaning string `protobuf:"bytes,3,opt,name=meaning,proto3" json:"meaning,omitempty"`
+	// What a human should do.
+	Remedy        string `protobuf:"bytes,4,opt,name=remedy,proto3" json:"remedy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EarlyDeaths) Reset() {
+	*x = EarlyDeaths{}
+	mi := &file_tokenbroker_v1_admin_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EarlyDeaths) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EarlyDeaths) ProtoMessage() {}
+
+func (x *EarlyDeaths) ProtoReflect() protoreflect.Message {
+	mi := &file_tokenbroker_v1_admin_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EarlyDeaths.ProtoReflect.Descriptor instead.
+func (*EarlyDeaths) Descriptor() ([]byte, []int) {
+	return file_tokenbroker_v1_admin_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *EarlyDeaths) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *EarlyDeaths) GetLastTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastTime
+	}
+	return nil
+}
+
+func (x *EarlyDeaths) GetMeaning() string {
+	if x != nil {
+		return x.Meaning
+	}
+	return ""
+}
+
+func (x *EarlyDeaths) GetRemedy() string {
+	if x != nil {
+		return x.Remedy
+	}
+	return ""
+}
+
 // UpstreamFailure is what went wrong in a fetch, and what to do.
 type UpstreamFailure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -612,7 +715,7 @@ type UpstreamFailure struct {
 
 func (x *UpstreamFailure) Reset() {
 	*x = UpstreamFailure{}
-	mi := &file_tokenbroker_v1_admin_proto_msgTypes[6]
+	mi := &file_tokenbroker_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -624,7 +727,7 @@ func (x *UpstreamFailure) String() string {
 func (*UpstreamFailure) ProtoMessage() {}
 
 func (x *UpstreamFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_tokenbroker_v1_admin_proto_msgTypes[6]
+	mi := &file_tokenbroker_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -637,7 +740,7 @@ func (x *UpstreamFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpstreamFailure.ProtoReflect.Descriptor instead.
 func (*UpstreamFailure) Descriptor() ([]byte, []int) {
-	return file_tokenbroker_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_tokenbroker_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *UpstreamFailure) GetCode() string {
@@ -697,7 +800,7 @@ type RefreshTokenRequest struct {
 
 func (x *RefreshTokenRequest) Reset() {
 	*x = RefreshTokenRequest{}
-	mi := &file_tokenbroker_v1_admin_proto_msgTypes[7]
+	mi := &file_tokenbroker_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -709,7 +812,7 @@ func (x *RefreshTokenRequest) String() string {
 func (*RefreshTokenRequest) ProtoMessage() {}
 
 func (x *RefreshTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tokenbroker_v1_admin_proto_msgTypes[7]
+	mi := &file_tokenbroker_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -722,7 +825,7 @@ func (x *RefreshTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshTokenRequest.ProtoReflect.Descriptor instead.
 func (*RefreshTokenRequest) Descriptor() ([]byte, []int) {
-	return file_tokenbroker_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_tokenbroker_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RefreshTokenRequest) GetName() string {
@@ -750,7 +853,7 @@ type RefreshTokenResponse struct {
 
 func (x *RefreshTokenResponse) Reset() {
 	*x = RefreshTokenResponse{}
-	mi := &file_tokenbroker_v1_admin_proto_msgTypes[8]
+	mi := &file_tokenbroker_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -762,7 +865,7 @@ func (x *RefreshTokenResponse) String() string {
 func (*RefreshTokenResponse) ProtoMessage() {}
 
 func (x *RefreshTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tokenbroker_v1_admin_proto_msgTypes[8]
+	mi := &file_tokenbroker_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -775,7 +878,7 @@ func (x *RefreshTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshTokenResponse.ProtoReflect.Descriptor instead.
 func (*RefreshTokenResponse) Descriptor() ([]byte, []int) {
-	return file_tokenbroker_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_tokenbroker_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RefreshTokenResponse) GetToken() *Token {
@@ -794,7 +897,7 @@ type ResignLeadershipRequest struct {
 
 func (x *ResignLeadershipRequest) Reset() {
 	*x = ResignLeadershipRequest{}
-	mi := &file_tokenbroker_v1_admin_proto_msgTypes[9]
+	mi := &file_tokenbroker_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -806,7 +909,7 @@ func (x *ResignLeadershipRequest) String() string {
 func (*ResignLeadershipRequest) ProtoMessage() {}
 
 func (x *ResignLeadershipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tokenbroker_v1_admin_proto_msgTypes[9]
+	mi := &file_tokenbroker_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -819,7 +922,7 @@ func (x *ResignLeadershipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResignLeadershipRequest.ProtoReflect.Descriptor instead.
 func (*ResignLeadershipRequest) Descriptor() ([]byte, []int) {
-	return file_tokenbroker_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_tokenbroker_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 // ResignLeadershipResponse names the next leader.
@@ -833,7 +936,7 @@ type ResignLeadershipResponse struct {
 
 func (x *ResignLeadershipResponse) Reset() {
 	*x = ResignLeadershipResponse{}
-	mi := &file_tokenbroker_v1_admin_proto_msgTypes[10]
+	mi := &file_tokenbroker_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -845,7 +948,7 @@ func (x *ResignLeadershipResponse) String() string {
 func (*ResignLeadershipResponse) ProtoMessage() {}
 
 func (x *ResignLeadershipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tokenbroker_v1_admin_proto_msgTypes[10]
+	mi := &file_tokenbroker_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -858,7 +961,7 @@ func (x *ResignLeadershipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResignLeadershipResponse.ProtoReflect.Descriptor instead.
 func (*ResignLeadershipResponse) Descriptor() ([]byte, []int) {
-	return file_tokenbroker_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_tokenbroker_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ResignLeadershipResponse) GetLeader() *Leader {
@@ -878,7 +981,7 @@ const file_tokenbroker_v1_admin_proto_rawDesc = "" +
 	"\areplica\x18\x01 \x01(\v2\x1d.tokenbroker.v1.ReplicaStatusR\areplica\x12.\n" +
 	"\x06leader\x18\x02 \x01(\v2\x16.tokenbroker.v1.LeaderR\x06leader\x123\n" +
 	"\breplicas\x18\x03 \x03(\v2\x17.tokenbroker.v1.ReplicaR\breplicas\x123\n" +
-	"\x06tokens\x18\x04 \x03(\v2\x1b.tokenbroker.v1.TokenStatusR\x06tokens\"\xfa\x01\n" +
+	"\x06tokens\x18\x04 \x03(\v2\x1b.tokenbroker.v1.TokenStatusR\x06tokens\"\x93\x02\n" +
 	"\rReplicaStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x18\n" +
@@ -887,7 +990,8 @@ const file_tokenbroker_v1_admin_proto_rawDesc = "" +
 	"start_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12\x18\n" +
 	"\aleading\x18\x05 \x01(\bR\aleading\x124\n" +
 	"\bview_age\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\aviewAge\x12\x1a\n" +
-	"\brevision\x18\a \x01(\x03R\brevision\"\x8a\x01\n" +
+	"\brevision\x18\a \x01(\x03R\brevision\x12\x17\n" +
+	"\ain_sync\x18\b \x01(\bR\x06inSync\"\x8a\x01\n" +
 	"\x06Leader\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
@@ -898,7 +1002,7 @@ const file_tokenbroker_v1_admin_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x18\n" +
 	"\aleading\x18\x03 \x01(\bR\aleading\x120\n" +
-	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xa4\x06\n" +
+	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xfa\x06\n" +
 	"\vTokenStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1a.tokenbroker.v1.TokenStateR\x05state\x12\x18\n" +
@@ -919,7 +1023,14 @@ const file_tokenbroker_v1_admin_proto_rawDesc = "" +
 	"\x11budget_reset_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\x0fbudgetResetTime\x12\x18\n" +
 	"\apending\x18\x10 \x01(\bR\apending\x12\x14\n" +
 	"\x05doubt\x18\x11 \x01(\bR\x05doubt\x12\x1c\n" +
-	"\tcondemned\x18\x12 \x01(\bR\tcondemned\"\xb7\x01\n" +
+	"\tcondemned\x18\x12 \x01(\bR\tcondemned\x12\x14\n" +
+	"\x05local\x18\x13 \x01(\bR\x05local\x12>\n" +
+	"\fearly_deaths\x18\x14 \x01(\v2\x1b.tokenbroker.v1.EarlyDeathsR\vearlyDeaths\"\x8e\x01\n" +
+	"\vEarlyDeaths\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\x03R\x05count\x127\n" +
+	"\tlast_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\blastTime\x12\x18\n" +
+	"\ameaning\x18\x03 \x01(\tR\ameaning\x12\x16\n" +
+	"\x06remedy\x18\x04 \x01(\tR\x06remedy\"\xb7\x01\n" +
 	"\x0fUpstreamFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x14\n" +
 	"\x05class\x18\x02 \x01(\tR\x05class\x12\x18\n" +
@@ -952,7 +1063,7 @@ func file_tokenbroker_v1_admin_proto_rawDescGZIP() []byte {
 	return file_tokenbroker_v1_admin_proto_rawDescData
 }
 
-var file_tokenbroker_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_tokenbroker_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_tokenbroker_v1_admin_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),         // 0: tokenbroker.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),        // 1: tokenbroker.v1.GetStatusResponse
@@ -960,46 +1071,49 @@ var file_tokenbroker_v1_admin_proto_goTypes = []any{
 	(*Leader)(nil),                   // 3: tokenbroker.v1.Leader
 	(*Replica)(nil),                  // 4: tokenbroker.v1.Replica
 	(*TokenStatus)(nil),              // 5: tokenbroker.v1.TokenStatus
-	(*UpstreamFailure)(nil),          // 6: tokenbroker.v1.UpstreamFailure
-	(*RefreshTokenRequest)(nil),      // 7: tokenbroker.v1.RefreshTokenRequest
-	(*RefreshTokenResponse)(nil),     // 8: tokenbroker.v1.RefreshTokenResponse
-	(*ResignLeadershipRequest)(nil),  // 9: tokenbroker.v1.ResignLeadershipRequest
-	(*ResignLeadershipResponse)(nil), // 10: tokenbroker.v1.ResignLeadershipResponse
-	(*timestamppb.Timestamp)(nil),    // 11: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 12: google.protobuf.Duration
-	(TokenState)(0),                  // 13: tokenbroker.v1.TokenState
-	(*Token)(nil),                    // 14: tokenbroker.v1.Token
+	(*EarlyDeaths)(nil),              // 6: tokenbroker.v1.EarlyDeaths
+	(*UpstreamFailure)(nil),          // 7: tokenbroker.v1.UpstreamFailure
+	(*RefreshTokenRequest)(nil),      // 8: tokenbroker.v1.RefreshTokenRequest
+	(*RefreshTokenResponse)(nil),     // 9: tokenbroker.v1.RefreshTokenResponse
+	(*ResignLeadershipRequest)(nil),  // 10: tokenbroker.v1.ResignLeadershipRequest
+	(*ResignLeadershipResponse)(nil), // 11: tokenbroker.v1.ResignLeadershipResponse
+	(*timestamppb.Timestamp)(nil),    // 12: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 13: google.protobuf.Duration
+	(TokenState)(0),                  // 14: tokenbroker.v1.TokenState
+	(*Token)(nil),                    // 15: tokenbroker.v1.Token
 }
 var file_tokenbroker_v1_admin_proto_depIdxs = []int32{
 	2,  // 0: tokenbroker.v1.GetStatusResponse.replica:type_name -> tokenbroker.v1.ReplicaStatus
 	3,  // 1: tokenbroker.v1.GetStatusResponse.leader:type_name -> tokenbroker.v1.Leader
 	4,  // 2: tokenbroker.v1.GetStatusResponse.replicas:type_name -> tokenbroker.v1.Replica
 	5,  // 3: tokenbroker.v1.GetStatusResponse.tokens:type_name -> tokenbroker.v1.TokenStatus
-	11, // 4: tokenbroker.v1.ReplicaStatus.start_time:type_name -> google.protobuf.Timestamp
-	12, // 5: tokenbroker.v1.ReplicaStatus.view_age:type_name -> google.protobuf.Duration
-	11, // 6: tokenbroker.v1.Leader.since:type_name -> google.protobuf.Timestamp
-	11, // 7: tokenbroker.v1.Replica.since:type_name -> google.protobuf.Timestamp
-	13, // 8: tokenbroker.v1.TokenStatus.state:type_name -> tokenbroker.v1.TokenState
-	12, // 9: tokenbroker.v1.TokenStatus.ttl:type_name -> google.protobuf.Duration
-	11, // 10: tokenbroker.v1.TokenStatus.expire_time:type_name -> google.protobuf.Timestamp
-	11, // 11: tokenbroker.v1.TokenStatus.last_refresh_time:type_name -> google.protobuf.Timestamp
-	11, // 12: tokenbroker.v1.TokenStatus.next_refresh_time:type_name -> google.protobuf.Timestamp
-	6,  // 13: tokenbroker.v1.TokenStatus.last_failure:type_name -> tokenbroker.v1.UpstreamFailure
-	11, // 14: tokenbroker.v1.TokenStatus.budget_reset_time:type_name -> google.protobuf.Timestamp
-	11, // 15: tokenbroker.v1.UpstreamFailure.time:type_name -> google.protobuf.Timestamp
-	14, // 16: tokenbroker.v1.RefreshTokenResponse.token:type_name -> tokenbroker.v1.Token
-	3,  // 17: tokenbroker.v1.ResignLeadershipResponse.leader:type_name -> tokenbroker.v1.Leader
-	0,  // 18: tokenbroker.v1.AdminService.GetStatus:input_type -> tokenbroker.v1.GetStatusRequest
-	7,  // 19: tokenbroker.v1.AdminService.RefreshToken:input_type -> tokenbroker.v1.RefreshTokenRequest
-	9,  // 20: tokenbroker.v1.AdminService.ResignLeadership:input_type -> tokenbroker.v1.ResignLeadershipRequest
-	1,  // 21: tokenbroker.v1.AdminService.GetStatus:output_type -> tokenbroker.v1.GetStatusResponse
-	8,  // 22: tokenbroker.v1.AdminService.RefreshToken:output_type -> tokenbroker.v1.RefreshTokenResponse
-	10, // 23: tokenbroker.v1.AdminService.ResignLeadership:output_type -> tokenbroker.v1.ResignLeadershipResponse
-	21, // [21:24] is the sub-list for method output_type
-	18, // [18:21] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	12, // 4: tokenbroker.v1.ReplicaStatus.start_time:type_name -> google.protobuf.Timestamp
+	13, // 5: tokenbroker.v1.ReplicaStatus.view_age:type_name -> google.protobuf.Duration
+	12, // 6: tokenbroker.v1.Leader.since:type_name -> google.protobuf.Timestamp
+	12, // 7: tokenbroker.v1.Replica.since:type_name -> google.protobuf.Timestamp
+	14, // 8: tokenbroker.v1.TokenStatus.state:type_name -> tokenbroker.v1.TokenState
+	13, // 9: tokenbroker.v1.TokenStatus.ttl:type_name -> google.protobuf.Duration
+	12, // 10: tokenbroker.v1.TokenStatus.expire_time:type_name -> google.protobuf.Timestamp
+	12, // 11: tokenbroker.v1.TokenStatus.last_refresh_time:type_name -> google.protobuf.Timestamp
+	12, // 12: tokenbroker.v1.TokenStatus.next_refresh_time:type_name -> google.protobuf.Timestamp
+	7,  // 13: tokenbroker.v1.TokenStatus.last_failure:type_name -> tokenbroker.v1.UpstreamFailure
+	12, // 14: tokenbroker.v1.TokenStatus.budget_reset_time:type_name -> google.protobuf.Timestamp
+	6,  // 15: tokenbroker.v1.TokenStatus.early_deaths:type_name -> tokenbroker.v1.EarlyDeaths
+	12, // 16: tokenbroker.v1.EarlyDeaths.last_time:type_name -> google.protobuf.Timestamp
+	12, // 17: tokenbroker.v1.UpstreamFailure.time:type_name -> google.protobuf.Timestamp
+	15, // 18: tokenbroker.v1.RefreshTokenResponse.token:type_name -> tokenbroker.v1.Token
+	3,  // 19: tokenbroker.v1.ResignLeadershipResponse.leader:type_name -> tokenbroker.v1.Leader
+	0,  // 20: tokenbroker.v1.AdminService.GetStatus:input_type -> tokenbroker.v1.GetStatusRequest
+	8,  // 21: tokenbroker.v1.AdminService.RefreshToken:input_type -> tokenbroker.v1.RefreshTokenRequest
+	10, // 22: tokenbroker.v1.AdminService.ResignLeadership:input_type -> tokenbroker.v1.ResignLeadershipRequest
+	1,  // 23: tokenbroker.v1.AdminService.GetStatus:output_type -> tokenbroker.v1.GetStatusResponse
+	9,  // 24: tokenbroker.v1.AdminService.RefreshToken:output_type -> tokenbroker.v1.RefreshTokenResponse
+	11, // 25: tokenbroker.v1.AdminService.ResignLeadership:output_type -> tokenbroker.v1.ResignLeadershipResponse
+	23, // [23:26] is the sub-list for method output_type
+	20, // [20:23] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_tokenbroker_v1_admin_proto_init() }
@@ -1014,7 +1128,7 @@ func file_tokenbroker_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tokenbroker_v1_admin_proto_rawDesc), len(file_tokenbroker_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

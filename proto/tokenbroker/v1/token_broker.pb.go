@@ -94,7 +94,8 @@ type Token struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The value to send to the upstream: at most 4096 bytes. Secret: never log it.
 	AccessToken string `protobuf:"bytes,2,opt,name=access_token,json=accessToken,proto3" json:"access_token,omitempty"`
-	// Grows by one with every new value, for as long as the cluster's store lives. Starts at 1.
+	// Grows with every new value, for as long as the cluster's store lives: by one, and by more only after a replica had to number a
+	// value of its own (see local). Starts at 1.
 	Version int64 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
 	// The life that this replica guarantees, counted from the moment it answers; 0 when SUSPECT. For an upstream that rotates
 	// tokens (WeChat classic) this is at most the replica's safety window (240 s of WeChat's 300 s overlap), because a fetch that the
@@ -107,7 +108,11 @@ type Token struct {
 	State TokenState `protobuf:"varint,6,opt,name=state,proto3,enum=tokenbroker.v1.TokenState" json:"state,omitempty"`
 	// When to ask again: a jittered part of ttl, so that callers do not come together. Never longer than ttl when ACTIVE; one to two
 	// seconds when SUSPECT.
-	RefreshAfter  *durationpb.Duration `protobuf:"bytes,7,opt,name=refresh_after,json=refreshAfter,proto3" json:"refresh_after,omitempty"`
+	RefreshAfter *durationpb.Duration `protobuf:"bytes,7,opt,name=refresh_after,json=refreshAfter,proto3" json:"refresh_after,omitempty"`
+	// This replica fetched the value alone, because it was cut off from the store when the token neared its end; only upstreams where a
+	// fetch ends no other's token are asked so. Good to use like any other. The version is of the replica's own making; the next that
+	// the cluster commits is higher.
+	Local         bool `protobuf:"varint,8,opt,name=local,proto3" json:"local,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -189,6 +194,13 @@ func (x *Token) GetRefreshAfter() *durationpb.Duration {
 		return x.RefreshAfter
 	}
 	return nil
+}
+
+func (x *Token) GetLocal() bool {
+	if x != nil {
+		return x.Local
+	}
+	return false
 }
 
 // GetTokenRequest names the token.
@@ -614,7 +626,7 @@ var File_tokenbroker_v1_token_broker_proto protoreflect.FileDescriptor
 
 const file_tokenbroker_v1_token_broker_proto_rawDesc = "" +
 	"\n" +
-	"!tokenbroker/v1/token_broker.proto\x12\x0etokenbroker.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb9\x02\n" +
+	"!tokenbroker/v1/token_broker.proto\x12\x0etokenbroker.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcf\x02\n" +
 	"\x05Token\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12&\n" +
 	"\faccess_token\x18\x02 \x01(\tB\x03\x80\x01\x01R\vaccessToken\x12\x18\n" +
@@ -623,7 +635,8 @@ const file_tokenbroker_v1_token_broker_proto_rawDesc = "" +
 	"\vexpire_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x120\n" +
 	"\x05state\x18\x06 \x01(\x0e2\x1a.tokenbroker.v1.TokenStateR\x05state\x12>\n" +
-	"\rrefresh_after\x18\a \x01(\v2\x19.google.protobuf.DurationR\frefreshAfter\"Y\n" +
+	"\rrefresh_after\x18\a \x01(\v2\x19.google.protobuf.DurationR\frefreshAfter\x12\x14\n" +
+	"\x05local\x18\b \x01(\bR\x05local\"Y\n" +
 	"\x0fGetTokenRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
 	"\amin_ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06minTtl\"?\n" +
