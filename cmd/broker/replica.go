@@ -109,6 +109,7 @@ func (r *replica) run(ctx context.Context, listener net.Listener) error {
 	parts.Go(func() error { return r.store.Run(feeding) })
 	parts.Go(func() error { return r.observer.Run(feeding) })
 	parts.Go(func() error { return r.clock.Run(feeding) })
+	parts.Go(func() error { return loners{r.catalog, r.catalog.view}.run(feeding) })
 	parts.Go(func() error { defer close(led); return r.elector.Run(leading, supervisor.lead) })
 	parts.Go(func() error { defer close(served); return r.server.Run(serving, listener) })
 

@@ -3,7 +3,6 @@ package refresh
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/tokenbroker/tokenbroker/internal/clock"
@@ -46,6 +45,7 @@ func (g *termRun) attempt(ctx context.Context, why string) error {
 	}
 	g.beQuiet(g.cfg.Clock.Now())
 
+	// gofail: var refreshAfterBegin struct{}
 	f := g.fetch(ctx, begun, forced)
 	if f.late {
 		g.quiet.late = f.surelyOver
@@ -71,6 +71,7 @@ func (g *termRun) begin(ctx context.Context, next token.Record, intent token.Int
 	next.Pending = &intent
 	wctx, cancel := context.WithTimeout(g.settle, g.timing.G)
 	defer cancel()
+	// gofail: var refreshBeforeBegin struct{}
 	rev, err := g.ledger.Write(wctx, g.rev, next)
 	switch {
 	case err == nil:
@@ -87,81 +88,32 @@ func (g *termRun) begin(ctx context.Context, next token.Record, intent token.Int
 
 // fetched is what came of one request.
 type fetched struct {
-	grant      token.Grant
-	failure    *token.Failure // nil if there is a grant
-	wrote      clock.Reading  // the last look at the clock before the write; zero if nothing was written
-	late       bool           // written so late that the upstream may process it after the quiet wait
-	surelyOver clock.Instant  // when a late request is processed or never will be
+	asked
+	late       bool          // written so late that the upstream may process it after the quiet wait
+	surelyOver clock.Instant // when a late request is processed or never will be
 	took       time.Duration
 }
 
 // fetch writes the request, if it is still time to, and waits for the answer.
 func (g *termRun) fetch(ctx context.Context, begun clock.Reading, forced bool) fetched {
-	var (
-		mu     sync.Mutex // the upstream's client may call back from goroutines of its own, even after it returned
-		closed bool
-		before clock.Reading
-		after  clock.Reading
-	)
 	fctx, cancel := context.WithTimeout(g.settle, g.timing.F)
 	defer cancel()
-	grant, err := g.cfg.Upstream.Fetch(fctx, token.FetchRequest{
-		Force: forced,
-		BeforeWrite: func() error {
-			mu.Lock()
-			defer mu.Unlock()
-			now := g.cfg.Clock.Read()
-			switch {
-			case ctx.Err() != nil:
-				return errTermOver
-			case closed || now.Era != begun.Era || now.At.Sub(begun.At) >= g.timing.G:
-				return errTooLate
-			}
-			before = now
-			return nil
-		},
-		AfterWrite: func() {
-			now := g.cfg.Clock.Read()
-			mu.Lock()
-			defer mu.Unlock()
-			after = now
-		},
-	})
-	done := g.cfg.Clock.Read()
-	mu.Lock()
-	defer mu.Unlock()
-	closed = true
-
-	f := fetched{grant: grant, wrote: before, took: done.At.Sub(begun.At)}
-	if err != nil {
-		f.failure = asFailure(err)
-		f.failure.At, f.failure.Replica = done.Wall, g.cfg.Replica
-		if before != (clock.Reading{}) && !f.failure.Written {
-			// The client was let through and yet says that it wrote nothing: do not build on that.
-			f.failure.Written, f.failure.Outcome = true, token.OutcomeUnknown
+	f := fetched{asked: g.ask(fctx, forced, func(now clock.Reading) error {
+		switch {
+		case ctx.Err() != nil:
+			return errTermOver
+		case now.Era != begun.Era || now.At.Sub(begun.At) >= g.timing.G:
+			return errTooLate
 		}
-	}
-	if before == (clock.Reading{}) || !g.traits.Rotating && !forced {
+		// gofail: var refreshBeforeWrite struct{}
+		return nil
+	})}
+	f.took = f.done.At.Sub(begun.At)
+	if !f.written() || !g.traits.Rotating && !forced {
 		return f
 	}
-	if after == (clock.Reading{}) {
-		after = done
-	}
-	if after.Era != begun.Era || after.At.Sub(begun.At)+g.timing.D >= g.timing.W {
-		f.late, f.surelyOver = true, after.At.Add(g.timing.D)
+	if f.after.Era != begun.Era || f.after.At.Sub(begun.At)+g.timing.D >= g.timing.W {
+		f.late, f.surelyOver = true, f.after.At.Add(g.timing.D)
 	}
 	return f
-}
-
-// asFailure takes the failure out of an upstream's error. An upstream that returns anything else has a bug; what it did is unknown.
-func asFailure(err error) *token.Failure {
-	if failure, ok := errors.AsType[*token.Failure](err); ok {
-		copied := *failure
-		return &copied
-	}
-	return &token.Failure{
-		Outcome: token.OutcomeUnknown, Class: token.Bug, Written: true, Code: "internal",
-		Meaning: "the broker's client for this upstream failed in an unforeseen way",
-		Remedy:  "report this as a bug of the broker",
-	}
 }

@@ -56,8 +56,11 @@ func (g *termRun) take(ctx context.Context, call token.Call) error {
 	case call.Kind == token.RequestRefresh:
 		g.takeRefresh(call)
 		return nil
-	default:
+	case call.Kind == token.RequestReport:
 		return g.takeReport(ctx, call)
+	default:
+		call.Reply(token.Reply{Verdict: token.VerdictFailed, RetryAfter: verdictLife, Reason: fmt.Sprintf("this leader knows no request of kind %q; it may be of an older version", call.Kind)})
+		return nil
 	}
 }
 

@@ -3,6 +3,7 @@ package refresh
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -12,6 +13,7 @@ import (
 // Metrics counts fetches on the replica that makes them.
 type Metrics struct {
 	fetches  *prometheus.CounterVec
+	alone    *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 }
 
@@ -22,13 +24,17 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 			Name: "tokenbroker_fetches_total",
 			Help: "Fetches made by this replica while it led. outcome: token (success), none (refused, nothing issued), unknown (no usable answer: a token may have been issued). class: what kind of failure, empty on success.",
 		}, []string{"token", "outcome", "class"}),
+		alone: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tokenbroker_lone_fetches_total",
+			Help: "Fetches made by this replica for itself while it was cut off from etcd. class: what kind of failure, empty on success.",
+		}, []string{"token", "class"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "tokenbroker_fetch_duration_seconds",
 			Help:    "From announcing a fetch in the store to the upstream's answer.",
 			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}, []string{"token"}),
 	}
-	for _, c := range []prometheus.Collector{m.fetches, m.duration} {
+	for _, c := range []prometheus.Collector{m.fetches, m.alone, m.duration} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}
@@ -44,13 +50,32 @@ func (g *termRun) note(intent token.Intent, why string, f fetched) {
 		g.log.LogAttrs(context.Background(), slog.LevelInfo, "fetched", append(attrs, slog.Duration("life", f.grant.Life))...)
 	} else {
 		outcome, class = f.failure.Outcome, f.failure.Class
-		attrs = append(attrs, slog.String("outcome", string(outcome)), slog.String("class", string(class)),
-			slog.String("code", f.failure.Code), slog.String("meaning", f.failure.Meaning),
-			slog.String("message", f.failure.Message), slog.String("remedy", f.failure.Remedy))
-		g.log.LogAttrs(context.Background(), slog.LevelWarn, "fetching failed", attrs...)
+		g.log.LogAttrs(context.Background(), slog.LevelWarn, "fetching failed", append(attrs, describe(f.failure)...)...)
 	}
 	if g.cfg.Metrics != nil {
 		g.cfg.Metrics.fetches.WithLabelValues(g.cfg.Name, string(outcome), string(class)).Inc()
 		g.cfg.Metrics.duration.WithLabelValues(g.cfg.Name).Observe(f.took.Seconds())
+	}
+}
+
+// describe is what a log says of a failure.
+func describe(f *token.Failure) []slog.Attr {
+	return []slog.Attr{
+		slog.String("outcome", string(f.Outcome)), slog.String("class", string(f.Class)), slog.String("code", f.Code),
+		slog.String("meaning", f.Meaning), slog.String("message", f.Message), slog.String("remedy", f.Remedy),
+	}
+}
+
+// note logs and counts what came of a fetch alone.
+func (a *alone) note(version int64, life, took time.Duration, failure *token.Failure) {
+	class := token.Class("")
+	if failure == nil {
+		a.log.Info("serving what this replica fetched alone", "version", version, "life", life, "took", took)
+	} else {
+		class = failure.Class
+		a.log.LogAttrs(context.Background(), slog.LevelWarn, "fetching alone failed", append(describe(failure), slog.Duration("took", took))...)
+	}
+	if a.cfg.Metrics != nil {
+		a.cfg.Metrics.alone.WithLabelValues(a.cfg.Name, string(class)).Inc()
 	}
 }

@@ -104,9 +104,8 @@ func (s *Server) RefreshToken(ctx context.Context, req *tokenbrokerv1.RefreshTok
 	}
 	waiting, cancel := patience(ctx)
 	defer cancel()
-	version := t.Read().Record.Version
-	request := token.Request{Kind: token.RequestRefresh, Name: t.Name(), Version: version, Force: req.GetForce()}
-	if err := s.pursue(waiting, request, t.Changed, newerThan(t, version)); err != nil {
+	request := token.Request{Kind: token.RequestRefresh, Name: t.Name(), Version: t.Version(), Force: req.GetForce()} // the leader knows no local version
+	if err := s.pursue(waiting, request, t.Changed, newerThan(t, t.Read().Record.Version)); err != nil {
 		return nil, s.ordered(err, fmt.Sprintf("the order to refresh token %q", t.Name()))
 	}
 	if t.Removed() {

@@ -18,6 +18,9 @@ const catchUpWait = 3 * time.Second
 
 // ReportInvalidToken implements the method of that name. A report of any version but the current one is answered like GetToken.
 //
+// A value that this replica fetched alone is unknown to the leader, which cannot ask about it. In its place the leader is told of the
+// version, and then fetches: that brings whatever the upstream gives out now.
+//
 // After the leader's answer the token is read anew like in GetToken, too: what it confirmed may still be something that this replica
 // cannot promise.
 func (s *Server) ReportInvalidToken(
@@ -33,9 +36,12 @@ func (s *Server) ReportInvalidToken(
 	if err != nil {
 		return nil, err
 	}
-	if version > 0 && version == t.Read().Record.Version {
-		err := s.pursue(waiting, token.Request{Kind: token.RequestReport, Name: t.Name(), Version: version}, t.Changed, newerThan(t, version))
-		if err != nil {
+	if r := t.Read(); version > 0 && version == r.Record.Version {
+		request := token.Request{Kind: token.RequestReport, Name: t.Name(), Version: version}
+		if r.Local {
+			request.Kind = token.RequestFloor
+		}
+		if err := s.pursue(waiting, request, t.Changed, newerThan(t, version)); err != nil {
 			return nil, s.explain(err, fmt.Sprintf("the report of version %d of token %q", version, t.Name()))
 		}
 	}

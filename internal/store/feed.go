@@ -17,7 +17,7 @@ import (
 // catchUp is how long a proof of freshness waits for the watch to deliver what the proof has seen, before everything is read anew.
 const catchUp = 300 * time.Millisecond
 
-// correctEvery is how many proofs lie between two looks for versions that the store has lost.
+// correctEvery is how many proofs lie between two looks for versions that the store does not know of.
 const correctEvery = 5
 
 // Why a watch was given up; the feed loads everything and watches again.
@@ -186,18 +186,30 @@ func (s *Store) syncForever(ctx context.Context) error {
 	return nil
 }
 
-// correctForever tells the leader of versions that this replica holds and the store has lost, as reports of those versions: the leader
-// then goes on above them.
+// correctForever tells the leader of versions that it does not know of, so that it goes on above them: those that the store has lost,
+// as reports of them, and those under which this replica served what it fetched alone. While the replica is cut off it does not try.
 func (s *Store) correctForever(ctx context.Context) error {
 	for rest(ctx, correctEvery*s.syncEvery) {
+		if !s.view.InSync() {
+			continue
+		}
 		for name, version := range s.view.Ahead() {
-			actx, cancel := context.WithTimeout(ctx, s.timeout)
-			_, err := s.Ask(actx, token.Request{Kind: token.RequestReport, Name: name, Version: version})
-			cancel()
+			err := s.correct(ctx, token.Request{Kind: token.RequestReport, Name: name, Version: version})
 			s.log.Warn("the store lost a version that this replica holds; telling the leader", "token", name, "version", version, "err", err)
+		}
+		for name, version := range s.view.Unmerged() {
+			err := s.correct(ctx, token.Request{Kind: token.RequestFloor, Name: name, Version: version})
+			s.log.Info("this replica fetched alone; telling the leader", "token", name, "version", version, "err", err)
 		}
 	}
 	return nil
+}
+
+func (s *Store) correct(ctx context.Context, req token.Request) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	_, err := s.Ask(ctx, req)
+	return err
 }
 
 // sync makes one proof: it reads the head linearizably, and waits for the view to have applied it.

@@ -1,0 +1,136 @@
+package refresh
+
+import (
+	"context"
+	"time"
+
+	"github.com/tokenbroker/tokenbroker/internal/clock"
+	"github.com/tokenbroker/tokenbroker/internal/token"
+)
+
+// How a replica that is cut off goes alone.
+const (
+	// cutOffAfter is how long the replica must have been without a proof that its view is current.
+	cutOffAfter = 10 * time.Second
+	// aloneLook is the time between two looks.
+	aloneLook = time.Second
+	// aloneSpacing is the least time between two fetches.
+	aloneSpacing = time.Minute
+)
+
+// Own is the replica's own view of the token.
+type Own interface {
+	// Age returns how long ago the view was last proved current; false if it never was, or the clock jumped since.
+	Age() (time.Duration, bool)
+	// Held returns the record that the replica serves, and what is left until its nominal end.
+	Held() (token.Record, time.Duration)
+	// ServeLocal makes the replica serve a value whose request was written at wrote, and returns the version under which it does. It
+	// returns false if it does not.
+	ServeLocal(value token.Secret, wrote clock.Reading, life time.Duration) (int64, bool)
+}
+
+// RunAlone fetches for this replica only, while it is cut off from the store and its token is missing or near its end, until ctx ends.
+// It returns nil. On a rotating upstream it returns at once: there a fetch would end the life of what others serve. See "Alone" in the
+// package documentation.
+func (r *Refresher) RunAlone(ctx context.Context, own Own) error {
+	if r.traits.Rotating {
+		return nil
+	}
+	a := alone{Refresher: r, own: own, jitter: r.cfg.Jitter()}
+	tick := time.NewTicker(aloneLook)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if a.due() {
+				a.fetch(ctx)
+			}
+		}
+	}
+}
+
+// alone is what a Refresher remembers of its fetches alone. One goroutine owns it.
+type alone struct {
+	*Refresher
+	own Own
+
+	jitter   float64       // in [0, 1), constant: where in the last stretch of a life this replica fetches
+	lost     clock.Instant // when it was first seen that nothing proves the view current; 0 if something does
+	retryAt  clock.Instant // no fetch before
+	failures int           // in a row
+	spent    token.Spending
+	told     bool // that the budget is spent
+}
+
+// due reports whether to fetch now.
+func (a *alone) due() bool {
+	now := a.cfg.Clock.Read()
+	if !a.cutOff(now.At) || now.At < a.retryAt {
+		return false
+	}
+	rec, left := a.own.Held()
+	if !rec.Value.IsZero() && !rec.Condemned && rec.Source == a.traits.Source && left > a.ahead(rec) {
+		return false
+	}
+	a.spent = a.spent.On(now.Wall, a.traits.Calendar)
+	if a.spent.Fetches >= max(a.policy.Reserve, 1) {
+		if !a.told {
+			a.told = true
+			a.log.Error("cut off from etcd, and the fetches that a replica may make alone in a day are spent",
+				"fetches", a.spent.Fetches, "remedy", "see that etcd has a quorum and that this replica reaches it")
+		}
+		return false
+	}
+	a.told = false
+	return true
+}
+
+// cutOff reports whether the view has not been proved current for cutOffAfter.
+func (a *alone) cutOff(now clock.Instant) bool {
+	if age, ok := a.own.Age(); ok {
+		a.lost = 0
+		return age >= cutOffAfter
+	}
+	if a.lost == 0 {
+		a.lost = max(now, 1)
+	}
+	return now.Sub(a.lost) >= cutOffAfter
+}
+
+// ahead is the remaining life at which this replica fetches: later than a leader would, who may be alive and only out of reach, and
+// spread over the second half of that stretch, so that replicas which are all cut off do not fetch together.
+func (a *alone) ahead(rec token.Record) time.Duration {
+	return time.Duration(float64(min(a.policy.Ahead, rec.Life*3/4)) * (1 - a.jitter) * 9 / 10)
+}
+
+// fetch makes one ordinary fetch, and serves what it brings.
+func (a *alone) fetch(ctx context.Context) {
+	began := a.cfg.Clock.Now()
+	a.spent.Fetches++
+	a.log.Warn("cut off from etcd, and the token is missing or near its end: fetching for this replica alone")
+	ctx, cancel := context.WithTimeout(ctx, a.timing.F)
+	defer cancel()
+	f := a.ask(ctx, false, func(clock.Reading) error { return ctx.Err() })
+	var version int64
+	if f.failure == nil {
+		var served bool
+		if version, served = a.own.ServeLocal(f.grant.Value, f.wrote, f.grant.Life); !served {
+			f.failure = &token.Failure{
+				Outcome: token.OutcomeNone, Class: token.Transient, Code: "unchanged",
+				Meaning: "the upstream answered with a token that is known to be dead, or the clock jumped meanwhile",
+			}
+		}
+	}
+	a.note(version, f.grant.Life, f.done.At.Sub(began), f.failure)
+	wait := aloneSpacing
+	if f.failure == nil {
+		a.failures = 0
+	} else {
+		a.failures++
+		_, left := a.own.Held()
+		wait = max(wait, backOff(*f.failure, a.failures, left, a.cfg.Jitter()))
+	}
+	a.retryAt = f.done.At.Add(wait + time.Duration(a.cfg.Jitter()*float64(wait/4)))
+}
