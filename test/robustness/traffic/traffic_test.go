@@ -97,17 +97,18 @@ func TestRefusedTokenIsReportedAndNoOther(t *testing.T) {
 				events := observe(t, 1, [2]*broker{&b, &b}, func(string) error { return &wechattest.Error{Code: code} })
 				used, reports := 0, 0
 				for _, e := range events {
-					switch {
-					case e.Kind == history.Used:
+					switch e.Kind {
+					case history.Used:
 						used++
 						if e.Code != fmt.Sprint(code) {
 							t.Errorf("a use has code %s", e.Code)
 						}
-					case e.Kind == history.Report:
+					case history.Report:
 						reports++
 						if e.Asked != 7 || e.Answer == nil {
 							t.Errorf("report %+v", e)
 						}
+					default:
 					}
 				}
 				if used == 0 || reported && reports != used || !reported && reports != 0 {
