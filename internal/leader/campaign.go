@@ -123,6 +123,7 @@ func (c *candidacy) proclaim(ctx context.Context) (Term, error) {
 	if err != nil {
 		return Term{}, err
 	}
+	// gofail: var leaderBeforeProclaim struct{}
 	r, err := c.client.Txn(cctx).
 		If(clientv3.Compare(clientv3.CreateRevision(c.key), "=", c.revision),
 			clientv3.Compare(clientv3.CreateRevision(c.cfg.Prefix+"/"), ">", c.revision-1).WithPrefix()).

@@ -112,6 +112,7 @@ func (e *Elector) stand(ctx context.Context, lead func(context.Context, Term) er
 	defer e.hold(0, nil)
 	log := e.cfg.Logger.With(slog.Int64("term", term.Revision), slog.String("key", term.Key))
 	log.Info("leading")
+	// gofail: var leaderAfterProclaim struct{}
 	err = lead(round, term)
 	level := slog.LevelInfo
 	if errors.Is(context.Cause(round), ErrTrustLost) {

@@ -137,6 +137,7 @@ func (s *session) close(ctx context.Context) error {
 	s.stop()
 	s.work.Wait()
 	s.lose(ErrTrustLost)
+	// gofail: var leaderBeforeRevoke struct{}
 	cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.call())
 	defer cancel()
 	if _, err := s.client.Revoke(cctx, s.lease); err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {

@@ -69,9 +69,9 @@ func (g *termRun) begin(ctx context.Context, next token.Record, intent token.Int
 		next.Doubt, next.Drained = true, true
 	}
 	next.Pending = &intent
+	// gofail: var refreshBeforeBegin struct{}
 	wctx, cancel := context.WithTimeout(g.settle, g.timing.G)
 	defer cancel()
-	// gofail: var refreshBeforeBegin struct{}
 	rev, err := g.ledger.Write(wctx, g.rev, next)
 	switch {
 	case err == nil:

@@ -28,10 +28,12 @@ func (g *termRun) commit(intent token.Intent, f fetched) error {
 		Value: f.grant.Value, IssuedAt: f.wrote.Wall, Life: f.grant.Life,
 	}
 	now := g.cfg.Clock.Wall()
+	// gofail: var refreshBeforeCommit struct{}
 	committed, err := g.resolve(intent, orphan, func(rec token.Record) token.Record { return granted(rec, orphan, intent.Source, now) })
 	if err != nil || !committed {
 		return err
 	}
+	// gofail: var refreshAfterCommit struct{}
 	g.succeeded(f.wrote.At.Add(f.grant.Life))
 	if same {
 		g.answer(token.Reply{Verdict: token.VerdictUnchanged, Reason: "the upstream answered with the same token"})
@@ -95,6 +97,7 @@ func (g *termRun) abort(intent token.Intent, failure *token.Failure) error {
 func (g *termRun) abortAndHandOver(intent token.Intent, failure *token.Failure) error {
 	orphan := token.Orphan{Attempt: intent.Attempt, Outcome: token.OutcomeNone}
 	now := g.cfg.Clock.Wall()
+	// gofail: var refreshBeforeHandOver struct{}
 	settled, err := g.resolve(intent, orphan, func(rec token.Record) token.Record {
 		rec = refused(rec, intent, failure)
 		rec.HandedOver = maps.Clone(rec.HandedOver)
@@ -109,12 +112,14 @@ func (g *termRun) abortAndHandOver(intent token.Intent, failure *token.Failure) 
 	}
 	g.failed(failure)
 	g.log.Warn("giving up the lead: another replica may reach the upstream", "reason", failure.Error())
+	// gofail: var refreshAfterHandOver struct{}
 	return ErrHandOver
 }
 
 // abortQuietly settles the attempt without back-off and without an answer to those who wait for one.
 func (g *termRun) abortQuietly(intent token.Intent, failure *token.Failure) error {
 	orphan := token.Orphan{Attempt: intent.Attempt, Outcome: token.OutcomeNone}
+	// gofail: var refreshBeforeAbort struct{}
 	settled, err := g.resolve(intent, orphan, func(rec token.Record) token.Record { return refused(rec, intent, failure) })
 	if err == nil && settled {
 		g.quiet = quietWait{} // nothing was issued, so there is nothing to wait for
@@ -192,6 +197,7 @@ func (g *termRun) resolve(intent token.Intent, orphan token.Orphan, change func(
 
 // bequeath leaves an outcome to whoever leads now.
 func (g *termRun) bequeath(orphan token.Orphan) error {
+	// gofail: var refreshBeforeOrphan struct{}
 	if err := g.ledger.Leave(g.settle, orphan); err != nil {
 		return err
 	}

@@ -43,6 +43,7 @@ func (q quietWait) end() clock.Instant { return max(q.from.Add(q.wait), q.late) 
 
 // win reads the record for the first time in this term.
 func (g *termRun) win(ctx context.Context) error {
+	// gofail: var refreshBeforeFirstRead struct{}
 	entry, err := g.ledger.Read(ctx)
 	if err != nil {
 		return err

@@ -94,6 +94,7 @@ func (s *Store) load(ctx context.Context) (int64, error) {
 	if resp.Header.Revision < floor {
 		s.log.Error("etcd went back in time: it was restored from a backup, or emptied", "revision", resp.Header.Revision, "seen", floor)
 	}
+	// gofail: var storeBeforeApply struct{}
 	s.feeding.Lock()
 	defer s.feeding.Unlock()
 	if s.view.Load(floor, resp.Header.Revision, b.head, b.changes) {
@@ -237,6 +238,7 @@ func (s *Store) sync(ctx context.Context) error {
 	for {
 		applied, moved := s.view.Applied(head)
 		if applied {
+			// gofail: var storeBeforeSynced struct{}
 			s.view.Synced(sent, head)
 			return nil
 		}

@@ -90,6 +90,8 @@ func (l *Ledger) Write(ctx context.Context, revision int64, rec token.Record, or
 			Then(ops...).
 			Else(clientv3.OpGet(l.fence.Key), clientv3.OpGet(key)).
 			Commit()
+		// gofail: var storeAnswerLost struct{}
+		// err = context.DeadlineExceeded
 		if err != nil {
 			return err
 		}
@@ -122,6 +124,7 @@ func (l *Ledger) Leave(ctx context.Context, o token.Orphan) error {
 		return err
 	}
 	return s.persist(ctx, "leaving an outcome to the next leader", func(ctx context.Context) error {
+		// gofail: var storeBeforeLeave struct{}
 		return s.putLeased(ctx, key, data, orphanLife)
 	})
 }
