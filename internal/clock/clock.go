@@ -48,15 +48,6 @@ type Clock struct {
 	mu sync.Mutex // held while offset, skipped and era change together
 }
 
-// New returns a Clock on the system's clocks.
-func New() *Clock {
-	base := time.Now()
-	return FromSource(func() (time.Duration, time.Time) {
-		now := time.Now()
-		return now.Sub(base), now.Round(0)
-	})
-}
-
 // FromSource returns a Clock on other clocks, for tests that bend time.
 func FromSource(source Source) *Clock {
 	mono, wall := source()
