@@ -40,10 +40,10 @@ const (
 	Read Kind = "read"
 	// Election is one change of the election's keys.
 	Election Kind = "election"
-	// Fault begins at Sent and is healed at Received; Healed marks the end of the last fault of a run.
+	// Fault begins at Sent and is healed at Received; Code is its effect. Healed marks the end of the last fault of a run.
 	Fault  Kind = "fault"
 	Healed Kind = "healed"
-	// Process is a broker that was started or has ended.
+	// Process is a broker that was started or has ended, as Code says.
 	Process Kind = "process"
 )
 
@@ -59,7 +59,7 @@ type Event struct {
 	// Sent is just before the call, Received just after the answer.
 	Sent     time.Duration `json:"sent"`
 	Received time.Duration `json:"received"`
-	// Code is the gRPC code's name, "OK" included; for Used, WeChat's errcode.
+	// Code is the gRPC code's name, "OK" included; for Used, WeChat's errcode; for Fault and Process, see EffectKilled and the like.
 	Code string `json:"code,omitempty"`
 	// Reason is the ErrorInfo's reason, Detail the rest of the message, in words.
 	Reason string `json:"reason,omitempty"`
@@ -104,6 +104,7 @@ type Stored struct {
 	AttemptTerm int64  `json:"attempt_term,omitempty"`
 	Forced      bool   `json:"forced,omitempty"`
 	Doubt       bool   `json:"doubt,omitempty"`
+	Drained     bool   `json:"drained,omitempty"`
 	Condemned   bool   `json:"condemned,omitempty"`
 	// Resolved is the last attempt whose outcome was written, and Outcome "token" or "none".
 	Resolved string `json:"resolved,omitempty"`

@@ -11,6 +11,8 @@ type Issued struct {
 	From  time.Duration `json:"from"`
 	Until time.Duration `json:"until"`
 	Ends  time.Duration `json:"ends"`
+	// Replica asked for it; empty if it is not known, or nobody's of ours.
+	Replica string `json:"replica,omitempty"`
 	// Forced: by a forced refresh, which killed its predecessor at once. Foreign: to somebody who is not one of the brokers, who thereby
 	// rotated the brokers' token away.
 	Forced  bool `json:"forced,omitempty"`
