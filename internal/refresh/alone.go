@@ -12,8 +12,9 @@ import (
 const (
 	// cutOffAfter is how long the replica must have been without a proof that its view is current.
 	cutOffAfter = 10 * time.Second
-	// aloneLook is the time between two looks.
-	aloneLook = time.Second
+	// shortestLook and longestLook bound the time between two looks.
+	shortestLook = time.Second
+	longestLook  = time.Minute
 	// aloneSpacing is the least time between two fetches.
 	aloneSpacing = time.Minute
 )
@@ -37,16 +38,17 @@ func (r *Refresher) RunAlone(ctx context.Context, own Own) error {
 		return nil
 	}
 	a := alone{Refresher: r, own: own, jitter: r.cfg.Jitter()}
-	tick := time.NewTicker(aloneLook)
-	defer tick.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
-			if a.due() {
+		case <-timer.C:
+			if a.wait() <= 0 {
 				a.fetch(ctx)
 			}
+			timer.Reset(min(max(a.wait(), shortestLook), longestLook))
 		}
 	}
 }
@@ -64,39 +66,39 @@ type alone struct {
 	told     bool // that the budget is spent
 }
 
-// due reports whether to fetch now.
-func (a *alone) due() bool {
+// wait returns how long it takes until a fetch can be due, if nothing changes; nothing or less if one is due now.
+func (a *alone) wait() time.Duration {
 	now := a.cfg.Clock.Read()
-	if !a.cutOff(now.At) || now.At < a.retryAt {
-		return false
-	}
+	wait := max(a.untilCutOff(now.At), a.retryAt.Sub(now.At))
 	rec, left := a.own.Held()
-	if !rec.Value.IsZero() && !rec.Condemned && rec.Source == a.traits.Source && left > a.ahead(rec) {
-		return false
+	if !rec.Value.IsZero() && !rec.Condemned && rec.Source == a.traits.Source {
+		wait = max(wait, left-a.ahead(rec))
+	}
+	if wait > 0 {
+		return wait
 	}
 	a.spent = a.spent.On(now.Wall, a.traits.Calendar)
-	if a.spent.Fetches >= max(a.policy.Reserve, 1) {
-		if !a.told {
-			a.told = true
-			a.log.Error("cut off from etcd, and the fetches that a replica may make alone in a day are spent",
-				"fetches", a.spent.Fetches, "remedy", "see that etcd has a quorum and that this replica reaches it")
-		}
-		return false
+	spare := a.spent.Fetches < max(a.policy.Reserve, 1)
+	if !spare && !a.told {
+		a.log.Error("cut off from etcd, and the fetches that a replica may make alone in a day are spent",
+			"fetches", a.spent.Fetches, "remedy", "see that etcd has a quorum and that this replica reaches it")
 	}
-	a.told = false
-	return true
+	if a.told = !spare; a.told {
+		return longestLook
+	}
+	return 0
 }
 
-// cutOff reports whether the view has not been proved current for cutOffAfter.
-func (a *alone) cutOff(now clock.Instant) bool {
+// untilCutOff returns how long it takes until the view has gone without a proof for cutOffAfter.
+func (a *alone) untilCutOff(now clock.Instant) time.Duration {
 	if age, ok := a.own.Age(); ok {
 		a.lost = 0
-		return age >= cutOffAfter
+		return cutOffAfter - age
 	}
 	if a.lost == 0 {
 		a.lost = max(now, 1)
 	}
-	return now.Sub(a.lost) >= cutOffAfter
+	return cutOffAfter - now.Sub(a.lost)
 }
 
 // ahead is the remaining life at which this replica fetches: later than a leader would, who may be alive and only out of reach, and

@@ -111,7 +111,7 @@ func (w *world) read() {
 			continue
 		}
 		for _, spec := range w.specs {
-			r := inc.view.Token(spec.name).Read()
+			r := w.cluster.read(inc, spec.name)
 			w.readings++
 			switch r.State {
 			case view.Active:
@@ -148,7 +148,7 @@ func (w *world) fault() {
 	replica := w.rng.IntN(len(w.running))
 	inc := w.alive(replica)
 	last := between(w.rng, time.Second, 20*time.Minute)
-	switch w.rng.IntN(7) {
+	switch w.rng.IntN(8) {
 	case 0: // crash, restart
 		w.kill(replica)
 		w.after(last, func() {
@@ -186,6 +186,12 @@ func (w *world) fault() {
 			default:
 			}
 		}
+	case 7: // etcd is away, now and then for longer than a token lives
+		if w.rng.IntN(10) == 0 {
+			last = between(w.rng, time.Hour, 4*time.Hour)
+		}
+		w.darken(true)
+		w.after(last, func() { w.darken(false) })
 	}
 }
 
@@ -211,7 +217,7 @@ func (w *world) after(d time.Duration, end func()) {
 
 // calm ends all faults and waits until everything must be well again.
 func (w *world) calm() {
-	time.Sleep(21 * time.Minute) // the longest fault is over
+	time.Sleep(4 * time.Hour) // the longest fault is over
 	w.setFaults(func(f *faults) { *f = faults{} })
 	w.up.regime(false, nil)
 	for i := range w.running {
@@ -264,5 +270,5 @@ func (w *world) bound(spec simSpec) {
 	if most := 1 + scheduled + o.lost + o.refused + o.unwritten + terms; begins > most {
 		w.t.Errorf("L2: %s was fetched %d times; allowed are %d: %d scheduled, %+v, %d terms", spec.name, begins, most, scheduled, o, terms)
 	}
-	w.t.Logf("%s: %d attempts, %d scheduled, %+v, %d terms", spec.name, begins, scheduled, o, terms)
+	w.t.Logf("%s: %d attempts, %d scheduled, %+v, %d terms, %d values fetched alone", spec.name, begins, scheduled, o, terms, w.lone.Load())
 }

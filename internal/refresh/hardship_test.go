@@ -37,7 +37,7 @@ func TestAForcedFetchOfUnknownOutcomeIsOutwaited(t *testing.T) {
 				})
 				lead := s.etcd.leader()
 				s.wg.Go(func() {
-					lead.calls <- token.Call{Request: token.Request{Kind: token.RequestRefresh, Version: 1, Force: true}, Reply: func(token.Reply) {}}
+					lead.calls[s.name] <- token.Call{Request: token.Request{Kind: token.RequestRefresh, Version: 1, Force: true}, Reply: func(token.Reply) {}}
 				})
 				s.until("a new token is served", 10*time.Minute, func() bool { return s.record().Clean() && s.record().Version == 2 && s.allActive() })
 			})
@@ -165,7 +165,7 @@ func TestAnOrphanDoesNotLiftACondemnation(t *testing.T) {
 			<-woken
 		})
 		s.wg.Go(func() {
-			lead.calls <- token.Call{Request: token.Request{Kind: token.RequestRefresh, Version: 1}, Reply: func(token.Reply) {}}
+			lead.calls[s.name] <- token.Call{Request: token.Request{Kind: token.RequestRefresh, Version: 1}, Reply: func(token.Reply) {}}
 		})
 		s.until("another leader", time.Minute, func() bool { l := s.etcd.leader(); return l != nil && l != lead })
 		s.up.bury(s.record().Value)

@@ -59,7 +59,7 @@ func (s *scene) read(ctx context.Context) {
 			if inc == nil {
 				continue
 			}
-			r := inc.view.Token(s.name).Read()
+			r := s.cluster.read(inc, s.name)
 			if r.State == view.Active {
 				s.up.judge.promise(r.Record.Value.Reveal(), inc.name, r.TTL)
 			}
@@ -120,7 +120,7 @@ func (s *scene) ask(req token.Request) token.Reply {
 	inc := s.etcd.leader()
 	reply := make(chan token.Reply, 1)
 	req.Name = s.name
-	inc.calls <- token.Call{Request: req, Reply: func(r token.Reply) { reply <- r }}
+	inc.calls[s.name] <- token.Call{Request: req, Reply: func(r token.Reply) { reply <- r }}
 	select {
 	case r := <-reply:
 		return r

@@ -43,6 +43,10 @@ type cluster struct {
 	mu      sync.Mutex
 	running []*incarnation // by replica; nil while down
 	crash   *crashPoint
+	dark    bool               // etcd is away from everybody
+	callers map[string]*caller // by incarnation and token
+	values  map[string]string  // by token and version, as callers saw them
+	lone    atomic.Int64       // fetches that replicas made alone
 }
 
 // mutation takes mechanisms out of the replicas, so that tests can show that they would notice.
@@ -115,8 +119,8 @@ type incarnation struct {
 	ctx     context.Context // ends with the life
 	kill    context.CancelFunc
 	ids     atomic.Int64
-	resign  chan struct{}   // a signal to give up the lead
-	calls   chan token.Call // requests to the leader
+	resign  chan struct{}              // a signal to give up the lead
+	calls   map[string]chan token.Call // requests to the leader, by token
 	rest    refresh.Rest
 	zombie  atomic.Int64 // how long the next loss of the lead goes unnoticed
 }
@@ -138,21 +142,29 @@ func (c *cluster) start(replica int) *incarnation {
 			return now.Sub(birth), now.Add(skew).Round(0)
 		}),
 		resign: make(chan struct{}, 1),
-		calls:  make(chan token.Call),
+		calls:  map[string]chan token.Call{},
 	}
 	inc.view = view.New(view.Config{Clock: inc.clock, SyncWindow: max(10*time.Second, 3*c.sync)})
 	specs := make([]view.Spec, len(c.specs))
 	for i, s := range c.specs {
 		specs[i] = view.Spec{Name: s.name, Traits: c.up.traits(s.name), Timing: s.timing}
+		inc.calls[s.name] = make(chan token.Call)
 	}
 	if err := inc.view.Configure(specs); err != nil {
 		c.t.Fatal(err)
 	}
 	c.running[replica] = inc
+	if c.dark {
+		inc.link.set(true, 0)
+	}
 	c.mu.Unlock()
 	c.wg.Go(inc.watch)
 	c.wg.Go(inc.syncForever)
 	c.wg.Go(inc.elect)
+	c.wg.Go(inc.correct)
+	for _, spec := range c.specs {
+		c.wg.Go(func() { inc.goAlone(spec) })
+	}
 	return inc
 }
 
@@ -195,6 +207,51 @@ func (inc *incarnation) cut() {
 			inc.cluster.etcd.depose(inc)
 		}
 	})
+}
+
+// darken takes etcd away from everybody, those who start meanwhile included, or gives it back.
+func (c *cluster) darken(dark bool) {
+	c.mu.Lock()
+	c.dark = dark
+	c.mu.Unlock()
+	for i := range c.running {
+		if inc := c.alive(i); inc != nil && dark {
+			inc.cut()
+		} else if inc != nil {
+			inc.link.set(false, 0)
+		}
+	}
+}
+
+// caller is somebody who asks one replica again and again.
+type caller struct{ newest int64 }
+
+// read is one answer to the caller of one replica, who checks S2: versions never go back, and one version has one value, wherever it is
+// asked for.
+func (c *cluster) read(inc *incarnation, name string) view.Reading {
+	r := inc.view.Token(name).Read()
+	if r.State == view.Expired {
+		return r
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.callers == nil {
+		c.callers, c.values = map[string]*caller{}, map[string]string{}
+	}
+	who, version := inc.name+" "+name, fmt.Sprint(name, " ", r.Record.Version)
+	if c.callers[who] == nil {
+		c.callers[who] = &caller{}
+	}
+	if newest := c.callers[who].newest; r.Record.Version < newest {
+		c.t.Errorf("S2: %s went from version %d of %s back to %d", inc.name, newest, name, r.Record.Version)
+	}
+	c.callers[who].newest = r.Record.Version
+	value := r.Record.Value.Reveal()
+	if had, seen := c.values[version]; seen && had != value {
+		c.t.Errorf("S2: version %s has two values", version)
+	}
+	c.values[version] = value
+	return r
 }
 
 // pass carries a message between the replica and etcd; a dead replica neither sends nor hears.
@@ -357,9 +414,24 @@ var errResign = errors.New("resigned")
 // refresh runs one Refresher for the term.
 func (inc *incarnation) refresh(ctx context.Context, spec simSpec, term int64) error {
 	c := inc.cluster
-	jitter := c.rng(inc.name, spec.name, term, "jitter")
+	r := inc.refresher(spec, term)
+	orphans := make(chan struct{}, 1)
+	ctx2, cancel := context.WithCancel(ctx)
+	var post sync.WaitGroup
+	post.Go(func() { inc.deliver(ctx2, spec.name, orphans) })
+	err := r.Run(ctx, inc.ctx, term, &ledger{inc: inc, name: spec.name, term: term, rng: c.rng(inc.name, spec.name, term, "ledger")},
+		refresh.Inbox{Orphans: orphans, Calls: inc.calls[spec.name]})
+	cancel()
+	post.Wait()
+	return err
+}
+
+// refresher makes a Refresher for a purpose.
+func (inc *incarnation) refresher(spec simSpec, purpose any) *refresh.Refresher {
+	c := inc.cluster
+	jitter := c.rng(inc.name, spec.name, purpose, "jitter")
 	r, err := refresh.New(refresh.Config{
-		Name: spec.name, Upstream: &client{inc: inc, name: spec.name, rng: c.rng(inc.name, spec.name, term, "fetch")},
+		Name: spec.name, Upstream: &client{inc: inc, name: spec.name, rng: c.rng(inc.name, spec.name, purpose, "fetch")},
 		Policy: spec.policy, Timing: spec.timing, Clock: inc.clock, Logger: c.log.With("replica", inc.name),
 		Lives: inc.view.Token(spec.name), Replica: fmt.Sprintf("r%d", inc.replica), Peers: func() int { return len(c.running) - 1 }, Rest: &inc.rest,
 		NewAttempt: func() string { return inc.nextID("a") }, Jitter: jitter.Float64,
@@ -367,15 +439,67 @@ func (inc *incarnation) refresh(ctx context.Context, spec simSpec, term int64) e
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	orphans := make(chan struct{}, 1)
-	ctx2, cancel := context.WithCancel(ctx)
-	var post sync.WaitGroup
-	post.Go(func() { inc.deliver(ctx2, spec.name, orphans) })
-	err = r.Run(ctx, inc.ctx, term, &ledger{inc: inc, name: spec.name, term: term, rng: c.rng(inc.name, spec.name, term, "ledger")},
-		refresh.Inbox{Orphans: orphans, Calls: inc.calls})
-	cancel()
-	post.Wait()
-	return err
+	return r
+}
+
+// goAlone looks after the replica while it is cut off.
+func (inc *incarnation) goAlone(spec simSpec) {
+	_ = inc.refresher(spec, "alone").RunAlone(inc.ctx, simOwn{inc, spec.name})
+}
+
+// simOwn is one token in the view of an incarnation. What counts as in sync there counts as just proved, since proofs are rarer in some
+// simulations.
+type simOwn struct {
+	inc  *incarnation
+	name string
+}
+
+func (o simOwn) Age() (time.Duration, bool) {
+	if o.inc.view.InSync() {
+		return 0, true
+	}
+	return o.inc.view.Age()
+}
+
+func (o simOwn) Held() (token.Record, time.Duration) {
+	r := o.inc.view.Token(o.name).Read()
+	return *r.Record, r.Nominal
+}
+
+func (o simOwn) ServeLocal(value token.Secret, wrote clock.Reading, life time.Duration) (int64, bool) {
+	o.inc.cluster.lone.Add(1)
+	return o.inc.view.Token(o.name).ServeLocal(value, wrote, life)
+}
+
+// correct tells the leader of versions that the store does not know of, as package store does.
+func (inc *incarnation) correct() {
+	every := max(5*time.Second, inc.cluster.sync)
+	for nap(inc.ctx, every) == nil {
+		if !inc.view.InSync() {
+			continue
+		}
+		for name, version := range inc.view.Ahead() {
+			inc.tell(token.Request{Kind: token.RequestReport, Name: name, Version: version}, every)
+		}
+		for name, version := range inc.view.Unmerged() {
+			inc.tell(token.Request{Kind: token.RequestFloor, Name: name, Version: version}, every)
+		}
+	}
+}
+
+// tell puts a request to the present leader, if it takes it in time. Nobody waits for the answer.
+func (inc *incarnation) tell(req token.Request, within time.Duration) {
+	lead := inc.cluster.etcd.leader()
+	if lead == nil {
+		return
+	}
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	select {
+	case lead.calls[req.Name] <- token.Call{Request: req, Reply: func(token.Reply) {}}:
+	case <-timer.C:
+	case <-inc.ctx.Done():
+	}
 }
 
 // deliver signals orphans.
