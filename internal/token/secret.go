@@ -1,6 +1,7 @@
 package token
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -9,6 +10,9 @@ import (
 
 // MaxValueSize is the longest value of a token in bytes. WeChat asks to reserve 512; other vendors' tokens are JWTs of up to 4 KiB.
 const MaxValueSize = 4096
+
+// ErrSealed means that a value at rest does not open with the present keys.
+var ErrSealed = errors.New("sealed with keys that are not at hand")
 
 const redacted = "[redacted]"
 
