@@ -708,7 +708,10 @@ type UpstreamFailure struct {
 	// The upstream's message, scrubbed of secrets and cut to 512 bytes.
 	Message string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
 	// When it happened, on the leader's wall clock.
-	Time          *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=time,proto3" json:"time,omitempty"`
+	Time *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=time,proto3" json:"time,omitempty"`
+	// The id of the replica that met it. What depends on the address that asks ("unreachable", "address", "blocked") may hold for that
+	// replica alone.
+	Replica       string `protobuf:"bytes,7,opt,name=replica,proto3" json:"replica,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -785,6 +788,13 @@ func (x *UpstreamFailure) GetTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *UpstreamFailure) GetReplica() string {
+	if x != nil {
+		return x.Replica
+	}
+	return ""
+}
+
 // RefreshTokenRequest names the token.
 type RefreshTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -793,7 +803,10 @@ type RefreshTokenRequest struct {
 	// Kill the present token at the upstream (WeChat stable: force_refresh). Callers that hold it are betrayed: for leaks only. Without
 	// it WeChat stable answers with the same token outside its last five minutes. Refused with INVALID_ARGUMENT where the upstream
 	// knows no such thing.
-	Force         bool `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
+	Force bool `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
+	// The version that is to be replaced; 0 for the one that the replica holds. With it a call can be repeated at any replica when its
+	// answer was lost: once the version has been replaced (by a forced refresh, if force is set) the answer is at once that it is done.
+	Version       int64 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -840,6 +853,13 @@ func (x *RefreshTokenRequest) GetForce() bool {
 		return x.Force
 	}
 	return false
+}
+
+func (x *RefreshTokenRequest) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
 }
 
 // RefreshTokenResponse describes the token after the fetch.
@@ -1030,17 +1050,19 @@ const file_tokenbroker_v1_admin_proto_rawDesc = "" +
 	"\x05count\x18\x01 \x01(\x03R\x05count\x127\n" +
 	"\tlast_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\blastTime\x12\x18\n" +
 	"\ameaning\x18\x03 \x01(\tR\ameaning\x12\x16\n" +
-	"\x06remedy\x18\x04 \x01(\tR\x06remedy\"\xb7\x01\n" +
+	"\x06remedy\x18\x04 \x01(\tR\x06remedy\"\xd1\x01\n" +
 	"\x0fUpstreamFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x14\n" +
 	"\x05class\x18\x02 \x01(\tR\x05class\x12\x18\n" +
 	"\ameaning\x18\x03 \x01(\tR\ameaning\x12\x16\n" +
 	"\x06remedy\x18\x04 \x01(\tR\x06remedy\x12\x18\n" +
 	"\amessage\x18\x05 \x01(\tR\amessage\x12.\n" +
-	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"?\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x18\n" +
+	"\areplica\x18\a \x01(\tR\areplica\"Y\n" +
 	"\x13RefreshTokenRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05force\x18\x02 \x01(\bR\x05force\"C\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\x03R\aversion\"C\n" +
 	"\x14RefreshTokenResponse\x12+\n" +
 	"\x05token\x18\x01 \x01(\v2\x15.tokenbroker.v1.TokenR\x05token\"\x19\n" +
 	"\x17ResignLeadershipRequest\"J\n" +

@@ -37,8 +37,9 @@ type AdminServiceClient interface {
 	// RefreshToken has the leader fetch the token now, ahead of its schedule, and answers with the result (without the value). On a
 	// rotating upstream the fetch starts when the quiet wait since the last one is over.
 	//
-	// Errors: NOT_FOUND, INVALID_ARGUMENT; RESOURCE_EXHAUSTED (RetryInfo) if spacing or budget do not allow it; UNAVAILABLE if there
-	// is no leader or the upstream refused (ErrorInfo carries the upstream's code); DEADLINE_EXCEEDED (the request stands).
+	// Errors: NOT_FOUND, INVALID_ARGUMENT (a version that was never handed out, too); RESOURCE_EXHAUSTED (RetryInfo) if spacing or budget
+	// do not allow it; UNAVAILABLE if there is no leader or the upstream refused (ErrorInfo carries the upstream's code), or if this replica
+	// does not know that version yet; DEADLINE_EXCEEDED (the request stands).
 	RefreshToken(ctx context.Context, in *RefreshTokenRequest, opts ...grpc.CallOption) (*RefreshTokenResponse, error)
 	// ResignLeadership makes the leader finish the fetch in flight, give up the lead and queue behind the other replicas. Answers
 	// when another term has begun. With a single replica the same replica leads again.
@@ -96,8 +97,9 @@ type AdminServiceServer interface {
 	// RefreshToken has the leader fetch the token now, ahead of its schedule, and answers with the result (without the value). On a
 	// rotating upstream the fetch starts when the quiet wait since the last one is over.
 	//
-	// Errors: NOT_FOUND, INVALID_ARGUMENT; RESOURCE_EXHAUSTED (RetryInfo) if spacing or budget do not allow it; UNAVAILABLE if there
-	// is no leader or the upstream refused (ErrorInfo carries the upstream's code); DEADLINE_EXCEEDED (the request stands).
+	// Errors: NOT_FOUND, INVALID_ARGUMENT (a version that was never handed out, too); RESOURCE_EXHAUSTED (RetryInfo) if spacing or budget
+	// do not allow it; UNAVAILABLE if there is no leader or the upstream refused (ErrorInfo carries the upstream's code), or if this replica
+	// does not know that version yet; DEADLINE_EXCEEDED (the request stands).
 	RefreshToken(context.Context, *RefreshTokenRequest) (*RefreshTokenResponse, error)
 	// ResignLeadership makes the leader finish the fetch in flight, give up the lead and queue behind the other replicas. Answers
 	// when another term has begun. With a single replica the same replica leads again.
