@@ -47,6 +47,10 @@ type Record struct {
 	// HandedOver says which replicas gave up the lead because they could not reach the upstream for this token, and when. A
 	// replica that is listed does not do so again for a while, so that leadership comes to rest. Emptied by a commit.
 	HandedOver map[string]time.Time
+
+	// Unknown is what a newer program keeps in the record and this one knows nothing of, in a form that only the store reads. Whoever
+	// changes the record leaves it as it is; and since nobody here can tell whether it is secret, it is.
+	Unknown Secret
 }
 
 // Intent announces one attempt before its request is written.
