@@ -125,7 +125,7 @@ func (t *Token) apply(c Change) {
 func (t *Token) keep(old *snapshot, rec token.Record) token.Record {
 	kept := *old.record
 	kept.Pending = rec.Pending
-	kept.Doubt = rec.Doubt || t.unsettled(*old.record) || t.rotates(*old.record) || old.local && t.overtaken(old, rec)
+	kept.Doubt = rec.Doubt || t.unsettled(*old.record) || t.rotates(*old.record) || old.local && t.forcedSince(*old.record, rec)
 	return kept
 }
 

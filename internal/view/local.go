@@ -68,8 +68,12 @@ func localVersion(held token.Record, wall time.Time) int64 {
 	return held.Version + max(1, wall.Sub(since).Microseconds())
 }
 
-// overtaken reports whether the store has committed a value that this replica had not seen when it fetched alone, and that is another
-// one. Which of the two is newer cannot be told, and a forced fetch may have killed the local one.
-func (t *Token) overtaken(old *snapshot, rec token.Record) bool {
-	return rec.Version > old.seen && !rec.Value.IsZero() && rec.Value != old.record.Value
+// forcedSince reports whether a forced attempt, which this replica did not hear of while it was cut off, may have killed the value that
+// it fetched alone. One that was surely over before that fetch has not, as far as the replicas' wall clocks agree.
+func (t *Token) forcedSince(local, rec token.Record) bool {
+	forced := rec.Spent.ForcedAt
+	if forced.Equal(local.Spent.ForcedAt) {
+		return false
+	}
+	return !forced.Add(t.spec.Timing.Settled() + t.view.skew).Before(local.IssuedAt)
 }
