@@ -10,6 +10,7 @@ import (
 )
 
 // schema is the version of the stored form. A record with a higher one was written by a newer program; it is refused, not guessed.
+// It changes only with what an older program would misread: see the package documentation.
 const schema = 1
 
 // storedRecord is a token.Record as it stands in etcd. It is JSON, so that it can be read with etcdctl.
@@ -104,22 +105,38 @@ func (s *Store) encodeRecord(key, write string, term int64, rec token.Record) ([
 	if rec.Resolved != (token.Resolution{}) {
 		out.Resolved = (*storedResolution)(&rec.Resolved)
 	}
-	return json.Marshal(out)
+	data, err := json.Marshal(out)
+	if err != nil {
+		return nil, err
+	}
+	return restore(data, rec.Unknown), nil
 }
 
 func (s *Store) decodeRecord(key string, data []byte) (token.Record, error) {
+	notARecord := func(err error) (token.Record, error) {
+		return token.Record{}, fmt.Errorf("%w: %s is not a token record: %w", errFinal, key, err)
+	}
+	var all members
+	if err := json.Unmarshal(data, &all); err != nil {
+		return notARecord(err)
+	}
 	var form struct {
 		Schema int `json:"schema"`
 	}
-	if err := json.Unmarshal(data, &form); err != nil {
-		return token.Record{}, fmt.Errorf("%w: %s is not a token record: %w", errFinal, key, err)
+	if _, err := all.take(&form); err != nil {
+		return notARecord(err)
 	}
 	if form.Schema != schema {
 		return token.Record{}, fmt.Errorf("%w: %s has schema %d, this program knows %d; run the newer program", errFinal, key, form.Schema, schema)
 	}
 	var in storedRecord
-	if err := json.Unmarshal(data, &in); err != nil {
-		return token.Record{}, fmt.Errorf("%w: %s is not a token record: %w", errFinal, key, err)
+	rest, err := all.take(&in)
+	if err != nil {
+		return notARecord(err)
+	}
+	unknown, err := rest.keep()
+	if err != nil {
+		return notARecord(err)
 	}
 	value, err := s.open(key, in.Sealed)
 	if err != nil {
@@ -132,7 +149,7 @@ func (s *Store) decodeRecord(key string, data []byte) (token.Record, error) {
 		Version: in.Version, Source: in.Source, Value: value, IssuedAt: in.IssuedAt, Life: duration(in.LifeMillis),
 		Pending: (*token.Intent)(in.Pending), Doubt: in.Doubt, Drained: in.Drained, Condemned: in.Condemned,
 		RefreshedAt: in.RefreshedAt, Spent: token.Spending(in.Spent), Failures: in.Failures, HandedOver: in.HandedOver,
-		Floor: in.Floor,
+		Floor: in.Floor, Unknown: unknown,
 	}
 	if in.EarlyDeaths != nil {
 		rec.EarlyDeaths = token.EarlyDeaths(*in.EarlyDeaths)

@@ -282,6 +282,10 @@ func FuzzDecodeRecord(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(data)
+	for _, unknown := range []string{`"newer":1`, `"Version":9,"VERSION":[{"a":null}]`, `"":{"schema":2},"\u0000\ud800":1e999`, `"newer":1,"newer":"<again>"`} {
+		f.Add(append(append(data[:len(data)-1:len(data)-1], ','), unknown+"}"...))
+	}
+	known := knownMembers(f, s)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		rec, err := s.DecodeRecord(recordKey, data)
 		if err != nil {
@@ -296,6 +300,9 @@ func FuzzDecodeRecord(f *testing.F) {
 		again, err := s.EncodeRecord(recordKey, "write", rec)
 		if err != nil {
 			return // a time zone may carry a time into year 10000, which JSON does not take
+		}
+		if d := cmp.Diff(strangers(object(t, data), known), strangers(object(t, again), known)); d != "" {
+			t.Errorf("of what is not known (-before +after):\n%s", d)
 		}
 		got, err := s.DecodeRecord(recordKey, again)
 		if rec.LastFailure.Code == "" {
