@@ -1,6 +1,6 @@
 // Package refresh keeps a token alive: when to fetch (Policy), and how, so that a caller never holds a dead token whatever dies in
-// between (Refresher). This page is the specification of the leader's side; package view specifies what a replica may promise, and
-// package store how a write is fenced.
+// between (Refresher). This page is the specification of the leader's side, and of a replica's that is cut off; package view specifies
+// what a replica may promise, and package store how a write is fenced.
 //
 // # The trouble
 //
@@ -101,9 +101,39 @@
 // the version to the highest that it has seen, with no value and in doubt, waits W, and fetches: versions never go back. A replica
 // that holds a higher version than the leader knows reports it, and the leader moves what it has committed since above that.
 //
+// # Alone
+//
+// A replica that has had no proof of freshness for 10 s, and whose token is missing or near its end, fetches for itself, if the upstream
+// is idempotent: at most once a minute, with jitter, never forced, within the reserve of the daily budget, each replica by its own count.
+// It does so whoever leads, the leader included. On a rotating upstream it never does: there its promises run out, and at the nominal
+// end the token is gone.
+//
+// What it brings is an overlay in memory (see package view): its life counts from the write of the request, and it is never written to
+// the store. It must have a version, since callers compare versions, and three things must hold of it. It is higher than what this
+// replica served before. Nobody else calls another value by it. And what the store commits later is higher still. For the first two the
+// replica makes it up from its clock: the last version plus the microseconds since that was issued. For the third:
+//
+//	FLOOR     once the store is back, the replica tells the leader its version; the leader writes it into the record as the floor,
+//	          and changes nothing else: values, lives and versions of all replicas stay as they are
+//	(fetch)   a floor makes an ordinary fetch due, under the ordinary back-off and budget
+//	COMMIT    version = floor + 1 (also if the value is the same), no floor. The replica finds a version above its own, and drops the
+//	          overlay. That commit's attempt was begun after the floor was written, and so after the replica's own fetch (or it is
+//	          the orphan of an earlier one, whose value lives for its own stated life all the same)
+//
+// Until that commit the replica refuses what is committed at or below its own version, and goes on serving the overlay. So its callers
+// never see a version go back; those of other replicas see one large step up. Several replicas that went alone each write a floor; the
+// highest counts. A leader that dies between FLOOR and COMMIT leaves the floor to the next; one that never hears of it (the replica dies
+// first) commits below it, which nobody can notice but a caller who held the version, and finds it lower at another replica: a replica's
+// versions never go back, but between replicas they may while some are cut off.
+//
+// An overlay can die early only by a forced attempt that the replica did not hear of. If the record, when it is back, tells of one that
+// was not surely over before the replica's own fetch (by wall clocks, less the skew), the overlay is in doubt until the COMMIT above.
+// Until then, cut off, the replica promises it: an operator's order to kill tokens does not reach who cannot be reached.
+//
 // # Bounds
 //
 // The number of attempts is at most 1 + scheduled + lost answers + changes of leader + refusals + missed windows + late or confirmed
-// reports. What the guarantees rest on (nobody else fetches; a written request is processed within D or never; no pause beyond P)
-// is listed in docs/ARCHITECTURE.md.
+// reports + floors. Those that replicas make alone are bounded by the clock, and a day's by the budget's reserve for each replica. What the
+// guarantees rest on (nobody else fetches; a written request is processed within D or never; no pause beyond P) is listed in
+// docs/ARCHITECTURE.md.
 package refresh

@@ -355,3 +355,26 @@ func TestPanicWhileAskingTheLeaderDoesNotEndTheReplica(t *testing.T) {
 		t.Errorf("error is %v", err)
 	}
 }
+
+// The leader knows nothing of a value that a replica fetched alone. Told of its version, it fetches.
+func TestReportOfALocalTokenTellsTheLeaderOfItsVersion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := twoVersions(t)
+		local, served := w.view.Token(stable).ServeLocal(token.NewSecret("SECRET local"), w.clock.Read(), time.Hour)
+		if !served {
+			t.Fatal("the local token is not served")
+		}
+		w.leader.replies(token.Reply{Verdict: token.VerdictDone})
+		time.AfterFunc(700*time.Millisecond, func() {
+			w.write(stable, func(rec *token.Record) { rec.Version = local })
+			w.commit(stable, time.Hour)
+		})
+		got, took, err := w.report(t.Context(), byValue("SECRET local"))
+		if err != nil || took != 700*time.Millisecond || got.GetVersion() != local+1 {
+			t.Fatalf("took %v: %v, %v", took, got, err)
+		}
+		if q := w.leader.questions(); len(q) != 1 || q[0].Kind != token.RequestFloor || q[0].Version != local {
+			t.Errorf("asked %+v, want the floor %d", q, local)
+		}
+	})
+}

@@ -9,8 +9,9 @@
 //	head                           put by every transaction that changes any token record, so that its mod revision is the revision of
 //	                               the last change
 //	orphan/<name>/<attempt>        an outcome that a deposed leader could not write; on a lease of an hour
-//	request/<kind>/<name>/<version>  what a replica asks of the leader, later with the reply in it; on a lease of minutes. A forced
-//	                               refresh is a kind of its own; a resignation has no name, and the term as version
+//	request/<kind>/<name>/<version>  what a replica asks of the leader (report, refresh, floor, resign), later with the reply in it; on a
+//	                               lease of minutes. A forced refresh is a kind of its own; a resignation has no name, and the term as
+//	                               version
 //	election/<lease>               the candidates, laid out as etcd's own concurrency package does; owned by package leader
 //
 // # Writes
@@ -32,7 +33,7 @@
 //
 // If etcd dies, Run goes on trying and the view keeps what it has. If etcd comes back with older data (a restored backup), the feed
 // takes it in, the view refuses lower versions, and the replica reports the versions that it holds, so that the leader goes on above
-// them.
+// them. In the same way it tells the leader of the versions under which it served what it fetched alone (see package refresh).
 //
 // # Requests
 //

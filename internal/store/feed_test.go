@@ -481,3 +481,36 @@ func TestRunEndsWhereEtcdNeverWas(t *testing.T) {
 		t.Error("the view claims to know something")
 	}
 }
+
+// A replica that fetched alone tells the leader of its version once etcd is back, and goes on until the record accounts for it.
+func TestTheLeaderIsToldOfLocalVersions(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	proxy := etcd.Proxy(t)
+	w := newWriter(t, etcd)
+	w.write("s", version(1))
+	c := clock.New()
+	r := newReplica(t, proxy.Client(t), func(cfg *store.Config) { cfg.Timeout, cfg.Clock = 300*time.Millisecond, c })
+	r.run(t)
+	r.awaitVersion(t, "s", 1)
+	proxy.Cut()
+	local, served := r.view.Token("s").ServeLocal(token.NewSecret("fetched alone"), c.Read(), time.Hour)
+	if !served {
+		t.Fatal("the local value is not served")
+	}
+	proxy.Heal()
+	eventually(t, "the leader is told", func() bool {
+		letters, _, _ := r.Waiting()
+		return slices.ContainsFunc(letters, func(l store.Letter) bool {
+			return l.Kind == token.RequestFloor && l.Name == "s" && l.Version == local
+		})
+	})
+	rec := version(1)
+	rec.Floor = local
+	w.write("s", rec)
+	eventually(t, "the record accounts for it", func() bool { return len(r.view.Unmerged()) == 0 })
+	if got := r.view.Token("s").Read(); got.Record.Version != local {
+		t.Errorf("version %d is served, want the local one", got.Record.Version)
+	}
+	w.write("s", version(local+1))
+	r.awaitVersion(t, "s", local+1)
+}

@@ -29,6 +29,17 @@
 // condemned: known to be dead. Versions never go back: a record with a lower version (a store that was restored from a backup) is not
 // adopted; the held token is then treated as in doubt.
 //
+// # Local values
+//
+// Where a fetch ends nobody else's token, a replica that is cut off may have fetched alone (see package refresh). What it got is held
+// like a record, under a version of its own making, until the store has a higher one; what is at or below it is refused. Its life counts
+// from the write of its own request. It is in doubt from when the store tells of a forced attempt that may have come after it.
+//
+// # Restarts
+//
+// What a predecessor of this process held can be restored before the first load, values fetched alone included. It is worth what a late
+// joiner reads from the store: lives by the wall clock less the skew, and nothing for a rotating upstream before the first proof.
+//
 // # Order of loads
 //
 // Read loads the proof before the record. The other way round it could pair a clean record with a proof that was made after a later
