@@ -32,8 +32,11 @@ type etcd struct {
 	versions  map[string]map[int64]string // every value committed, by name and version
 	begins    map[string][]time.Time
 	terms     int
-	conflicts []string // S2 violations
+	conflicts []string // S2 violations, and what got lost
 }
+
+// ofNewer stands in every record, as if a program newer than this one had made it.
+var ofNewer = token.NewSecret(`{"newer":true}`)
 
 type simEntry struct {
 	rec   token.Record
@@ -171,6 +174,9 @@ func (e *etcd) check(name string, old, rec token.Record) {
 	if rec.Pending != nil && (old.Pending == nil || old.Pending.Attempt != rec.Pending.Attempt) {
 		e.begins[name] = append(e.begins[name], time.Now())
 	}
+	if rec.Unknown != ofNewer {
+		e.conflicts = append(e.conflicts, name+": what a newer program keeps in the record was lost")
+	}
 	if rec.Value.IsZero() {
 		return
 	}
@@ -200,10 +206,12 @@ func (e *etcd) putOrphan(name string, o token.Orphan) {
 func (e *etcd) read(name string) token.Entry {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	var out token.Entry
-	if entry := e.entries[name]; entry != nil {
-		out.Record, out.Revision = entry.rec, entry.rev
+	entry := e.entries[name]
+	if entry == nil {
+		entry = &simEntry{rec: token.Record{Unknown: ofNewer}, rev: e.rev}
+		e.entries[name] = entry
 	}
+	out := token.Entry{Record: entry.rec, Revision: entry.rev}
 	for _, attempt := range slices.Sorted(maps.Keys(e.orphans[name])) {
 		out.Orphans = append(out.Orphans, e.orphans[name][attempt])
 	}
