@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -30,6 +31,15 @@ func fullRecord() token.Record {
 			Message: "message", RetryAfter: time.Second, At: at, Replica: "r1",
 		},
 		Failures: 1, Floor: 6, EarlyDeaths: token.EarlyDeaths{Count: 1, Last: at}, HandedOver: map[string]time.Time{"r1": at},
+	}
+}
+
+func TestTheFullRecordLeavesNothingOut(t *testing.T) {
+	rec := reflect.ValueOf(fullRecord())
+	for _, field := range reflect.VisibleFields(rec.Type()) {
+		if rec.FieldByIndex(field.Index).IsZero() != (field.Name == "Unknown") {
+			t.Errorf("give %s something in fullRecord", field.Name)
+		}
 	}
 }
 
