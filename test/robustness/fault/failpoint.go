@@ -1,0 +1,214 @@
+package fault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/status"
+
+	"github.com/tokenbroker/tokenbroker/internal/upstream/wechat/wechattest"
+	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
+	"github.com/tokenbroker/tokenbroker/test/robustness/history"
+	"github.com/tokenbroker/tokenbroker/test/robustness/site"
+)
+
+const (
+	// rendezvous is how long a failpoint is waited for, and look how often it is looked at.
+	rendezvous = 8 * time.Second
+	look       = 20 * time.Millisecond
+	// window is how long a broker stays at a failpoint for the suite to find it there.
+	window = 800 * time.Millisecond
+	// answerLost is the failpoint at which a write's answer is lost.
+	answerLost = "storeAnswerLost"
+)
+
+// failpoints are a crash, a pause and a delay at each failpoint of the brokers.
+func failpoints(names []string) []Fault {
+	var faults []Fault
+	for _, name := range names {
+		if name == answerLost {
+			faults = append(faults, Fault{
+				Name: "etcd-answer-lost", About: "the leader does not hear what became of its next writes",
+				Weight: 3, Breaks: Brokers, Effects: []string{history.EffectCut}, Lasts: lasting(2*time.Second, 8*time.Second), Inject: loseAnswers,
+			})
+			continue
+		}
+		faults = append(faults,
+			Fault{
+				Name: "crash-at-" + name, About: "kill -9 of the broker that comes to " + name,
+				Weight: 1, Breaks: Brokers, Effects: []string{history.EffectHeld, history.EffectKilled}, Lasts: dead, Inject: crashAt(name),
+			},
+			Fault{
+				Name: "pause-at-" + name, About: "SIGSTOP of the broker that comes to " + name,
+				Weight: 1, Breaks: Brokers, Effects: []string{history.EffectHeld, history.EffectPaused}, Lasts: pausedInTheAct, Inject: pauseAt(name),
+			},
+			Fault{
+				Name: "hold-at-" + name, About: "the one goroutine that comes to " + name + " is held there, and the rest goes on",
+				Weight: 1, Breaks: Brokers, Effects: []string{history.EffectHeld}, Lasts: lasting(0, time.Millisecond), Inject: holdAt(name),
+			})
+	}
+	return faults
+}
+
+// pausedInTheAct is most often beyond the session's TTL: then the broker wakes deposed.
+func pausedInTheAct(t Times, rng *rand.Rand) time.Duration {
+	if rng.IntN(4) == 0 {
+		return between(t.SessionTTL/4, t.SessionTTL, rng)
+	}
+	return between(t.SessionTTL+time.Second, t.SessionTTL+t.Protocol.W+t.Protocol.D, rng)
+}
+
+func crashAt(name string) func(context.Context, *Scene, *rand.Rand) (Wound, error) {
+	return func(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) {
+		if rng.IntN(4) == 0 {
+			return s.panicAt(ctx, name, rng)
+		}
+		return s.strikeAt(ctx, name, rng, (*site.Broker).Kill, (*site.Broker).Start)
+	}
+}
+
+func pauseAt(name string) func(context.Context, *Scene, *rand.Rand) (Wound, error) {
+	return func(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) {
+		return s.strikeAt(ctx, name, rng, (*site.Broker).Pause, func(b *site.Broker, _ context.Context) error { return b.Resume() })
+	}
+}
+
+// strikeAt waits until some broker comes to a failpoint, and strikes it there. What leads there is brought about, too.
+func (s *Scene) strikeAt(ctx context.Context, name string, rng *rand.Rand, how func(*site.Broker) error, undo func(*site.Broker, context.Context) error) (Wound, error) {
+	if err := s.arm(ctx, name, fmt.Sprintf("1*sleep(%d)", window.Milliseconds()), nil); err != nil {
+		return Wound{}, err
+	}
+	stop := s.bringAbout(ctx, name, rng)
+	b, err := s.meet(ctx, name)
+	if err != nil {
+		return Wound{Heal: func(ctx context.Context) error { stop(); return s.arm(ctx, name, "", nil) }}, err
+	}
+	wound := Wound{Replica: b.ID, Struck: s.Recorder.Now(), Heal: func(ctx context.Context) error {
+		err := undo(b, ctx)
+		stop()
+		return errors.Join(err, s.arm(ctx, name, "", nil))
+	}}
+	if err := how(b); err != nil {
+		return wound, err
+	}
+	return wound, s.arm(ctx, name, "", b)
+}
+
+// panicAt has the broker that comes to a failpoint panic there.
+func (s *Scene) panicAt(ctx context.Context, name string, rng *rand.Rand) (Wound, error) {
+	if err := s.arm(ctx, name, "1*panic", nil); err != nil {
+		return Wound{}, err
+	}
+	stop := s.bringAbout(ctx, name, rng)
+	wound := Wound{Detail: "by a panic", Heal: func(ctx context.Context) error {
+		stop()
+		return errors.Join(s.startBrokers(ctx), s.arm(ctx, name, "", nil))
+	}}
+	for began := time.Now(); time.Since(began) < rendezvous && pause(ctx, look); {
+		for _, b := range s.Site.Brokers {
+			if !b.Running() {
+				wound.Replica = b.ID
+				return wound, s.arm(ctx, name, "", nil)
+			}
+		}
+	}
+	return wound, fmt.Errorf("%w: no broker came to %s", ErrMoot, name)
+}
+
+// holdAt keeps whoever comes to a failpoint there for up to all waits of the protocol, and waits until that is over.
+func holdAt(name string) func(context.Context, *Scene, *rand.Rand) (Wound, error) {
+	return func(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) {
+		d := between(100*time.Millisecond, s.Times.Protocol.W/2, rng)
+		if err := s.arm(ctx, name, fmt.Sprintf("1*sleep(%d)", d.Milliseconds()), nil); err != nil {
+			return Wound{}, err
+		}
+		stop := s.bringAbout(ctx, name, rng)
+		b, err := s.meet(ctx, name)
+		wound := Wound{Detail: fmt.Sprintf("for %v", d.Round(time.Millisecond)), Heal: func(ctx context.Context) error {
+			stop()
+			err := s.arm(ctx, name, "", nil)
+			pause(ctx, d) // to disarm wakes nobody, and somebody may have come at the last moment
+			return err
+		}}
+		if err == nil {
+			wound.Replica = b.ID
+		}
+		return wound, err
+	}
+}
+
+// loseAnswers has a few of the leader's next writes end in what looks like a time-out.
+func loseAnswers(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) {
+	b, err := s.leader(ctx, rng)
+	if err != nil {
+		return Wound{}, err
+	}
+	wound := Wound{Replica: b.ID, Heal: func(ctx context.Context) error { return s.arm(ctx, answerLost, "", nil) }}
+	if err := b.Failpoint(ctx, answerLost, fmt.Sprintf("%d*return", 1+rng.IntN(8))); err != nil && b.Running() {
+		return wound, err
+	}
+	stop := s.provoke(ctx, s.of(wechattest.Classic, rng).Name, rng)
+	wound.Heal = func(ctx context.Context) error { stop(); return s.arm(ctx, answerLost, "", nil) }
+	return wound, nil
+}
+
+// arm sets the terms of a failpoint on every broker that runs, but one.
+func (s *Scene) arm(ctx context.Context, name, terms string, but *site.Broker) error {
+	for _, b := range s.Site.Brokers {
+		if b == but {
+			continue
+		}
+		if err := b.Failpoint(ctx, name, terms); err != nil && b.Running() {
+			return err
+		}
+	}
+	return nil
+}
+
+// meet waits until a broker is at a failpoint, and returns it.
+func (s *Scene) meet(ctx context.Context, name string) (*site.Broker, error) {
+	for began := time.Now(); time.Since(began) < rendezvous; {
+		for _, b := range s.Site.Brokers {
+			if n, err := b.FailpointCount(ctx, name); err == nil && n > 0 {
+				return b, nil
+			}
+		}
+		if !pause(ctx, look) {
+			break
+		}
+	}
+	return nil, fmt.Errorf("%w: no broker came to %s", ErrMoot, name)
+}
+
+// bringAbout does what leads brokers to a failpoint, in the background: an operator's commands. stop ends it.
+func (s *Scene) bringAbout(ctx context.Context, name string, rng *rand.Rand) (stop func()) {
+	if !strings.HasPrefix(name, "leader") && !strings.Contains(name, "FirstRead") {
+		return s.provoke(ctx, s.of(wechattest.Classic, rng).Name, rng)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.resign(ctx)
+	}()
+	return func() { <-ended }
+}
+
+// resign has the leader give up the lead, through any broker that runs.
+func (s *Scene) resign(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, rendezvous)
+	defer cancel()
+	for _, b := range s.Site.Brokers {
+		if !b.Running() {
+			continue
+		}
+		e := history.Event{Kind: history.Resign, Actor: "storm", Replica: b.ID, Sent: s.Recorder.Now()}
+		_, err := tokenbrokerv1.NewAdminServiceClient(b.Conn()).ResignLeadership(ctx, &tokenbrokerv1.ResignLeadershipRequest{})
+		e.Received, e.Code, e.Detail = s.Recorder.Now(), status.Code(err).String(), status.Convert(err).Message()
+		s.Recorder.Add(e)
+		return
+	}
+}

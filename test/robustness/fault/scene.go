@@ -1,0 +1,129 @@
+package fault
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/tokenbroker/tokenbroker/internal/upstream/wechat/wechattest"
+	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
+	"github.com/tokenbroker/tokenbroker/test/robustness/history"
+	"github.com/tokenbroker/tokenbroker/test/robustness/site"
+)
+
+// lookTime is how long the question who leads may take: etcd may be away.
+const lookTime = 2 * time.Second
+
+// leader returns the broker that leads, and whether that could be learned; else a running one.
+func (s *Scene) leader(ctx context.Context, rng *rand.Rand) (*site.Broker, error) {
+	other, err := s.running(rng)
+	if err != nil {
+		return nil, err
+	}
+	lctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	if b, err := s.Site.Leader(lctx); err == nil && b != nil && b.Running() {
+		return b, nil
+	}
+	return other, nil
+}
+
+// follower returns a running broker that does not lead, as far as that could be learned.
+func (s *Scene) follower(ctx context.Context, rng *rand.Rand) (*site.Broker, error) {
+	leader, err := s.leader(ctx, rng)
+	if err != nil {
+		return nil, err
+	}
+	others := slices.DeleteFunc(slices.Clone(s.Site.Brokers), func(b *site.Broker) bool { return b == leader || !b.Running() })
+	if len(others) == 0 {
+		return nil, fmt.Errorf("%w: one broker runs", ErrMoot)
+	}
+	return pick(rng, others), nil
+}
+
+// running returns a broker that runs.
+func (s *Scene) running(rng *rand.Rand) (*site.Broker, error) {
+	running := slices.DeleteFunc(slices.Clone(s.Site.Brokers), func(b *site.Broker) bool { return !b.Running() })
+	if len(running) == 0 {
+		return nil, fmt.Errorf("%w: no broker runs", ErrMoot)
+	}
+	return pick(rng, running), nil
+}
+
+// some returns the leader or a follower.
+func (s *Scene) some(ctx context.Context, rng *rand.Rand) (*site.Broker, error) {
+	if rng.IntN(2) == 0 {
+		return s.leader(ctx, rng)
+	}
+	return s.follower(ctx, rng)
+}
+
+// of returns a token of an endpoint; any, if there is none or the endpoint is empty.
+func (s *Scene) of(endpoint wechattest.Endpoint, rng *rand.Rand) site.Token {
+	fit := slices.DeleteFunc(slices.Clone(s.Tokens), func(t site.Token) bool { return t.Endpoint != endpoint })
+	if len(fit) == 0 {
+		fit = s.Tokens
+	}
+	return pick(rng, fit)
+}
+
+// refresh has the leader fetch a token, through any broker that runs: what strikes fetches needs one to strike. It waits for the answer.
+func (s *Scene) refresh(ctx context.Context, name string, rng *rand.Rand) error {
+	b, err := s.running(rng)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.Times.Protocol.W+s.Times.Protocol.F)
+	defer cancel()
+	e := history.Event{Kind: history.Refresh, Actor: "storm", Replica: b.ID, Token: name, Sent: s.Recorder.Now()}
+	resp, err := tokenbrokerv1.NewAdminServiceClient(b.Conn()).RefreshToken(ctx, &tokenbrokerv1.RefreshTokenRequest{Name: name})
+	e.Received, e.Code = s.Recorder.Now(), status.Code(err).String()
+	if err != nil {
+		e.Detail = status.Convert(err).Message()
+	} else {
+		tok := resp.GetToken()
+		e.Answer = &history.Answer{
+			Version: tok.GetVersion(), TTL: tok.GetTtl().AsDuration(),
+			State: strings.ToLower(strings.TrimPrefix(tok.GetState().String(), "TOKEN_STATE_")),
+		}
+	}
+	s.Recorder.Add(e)
+	return err
+}
+
+// provoke has a token fetched a moment later, at times, without waiting for the answer. The call is made in the background; stop ends
+// it and waits until it has gone.
+func (s *Scene) provoke(ctx context.Context, name string, rng *rand.Rand) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	after, choices := between(0, 2*time.Second, rng), rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64()))
+	go func() {
+		defer close(ended)
+		if pause(ctx, after) {
+			_ = s.refresh(ctx, name, choices) // whatever comes of it is in the history
+		}
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
+}
+
+// mend has a token fetched until that succeeds: what an operator does who has mended what kept WeChat from answering. Without it the
+// broker would wait for as long as WeChat had told it to. It gives up after a while: etcd may be away.
+func (s *Scene) mend(ctx context.Context, name string, rng *rand.Rand) {
+	ctx, cancel := context.WithTimeout(ctx, 2*s.Times.Protocol.W)
+	defer cancel()
+	for {
+		err := s.refresh(ctx, name, rng)
+		if err == nil || status.Code(err) == codes.InvalidArgument || !pause(ctx, time.Second) {
+			return
+		}
+	}
+}

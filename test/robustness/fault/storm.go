@@ -1,0 +1,214 @@
+package fault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tokenbroker/tokenbroker/test/robustness/history"
+	"github.com/tokenbroker/tokenbroker/test/robustness/traffic"
+)
+
+const (
+	// together is the share of faults that do not come alone.
+	together = 0.35
+	// healTime is how long a healing may take on a busy machine: members of etcd and brokers are started in it.
+	healTime = 90 * time.Second
+)
+
+// StormConfig says what breaks when.
+type StormConfig struct {
+	Scene  *Scene
+	Seed   uint64
+	Faults []Fault
+	// Calm bounds the time between the end of a fault and the next.
+	ShortestCalm, LongestCalm time.Duration
+}
+
+// Storm breaks a site at random moments.
+type Storm struct {
+	cfg StormConfig
+
+	mu       sync.Mutex // guards all below
+	standing map[int]stands
+	strikes  int
+}
+
+// NewStorm returns a Storm that has not begun.
+func NewStorm(cfg StormConfig) *Storm { return &Storm{cfg: cfg, standing: make(map[int]stands)} }
+
+// Plan is one step of a storm: one fault, or two together.
+type Plan struct {
+	Calm   time.Duration
+	First  *Fault
+	Second *Fault        // nil if the first comes alone
+	After  time.Duration // after the first
+}
+
+// Plan returns the storm's step of a number, counting from 0. It hangs on nothing but the seed and the catalogue.
+func (s *Storm) Plan(step int) Plan {
+	rng := s.choices(step, "plan")
+	p := Plan{Calm: between(s.cfg.ShortestCalm, s.cfg.LongestCalm, rng), First: draw(rng, s.cfg.Faults, 0)}
+	if rng.Float64() < together {
+		p.Second = draw(rng, s.cfg.Faults, p.First.Breaks)
+		p.After = between(0, 3*time.Second, rng)
+	}
+	return p
+}
+
+// draw returns one of the faults that leave the given parts alone, by their weights; nil if there is none.
+func draw(rng *rand.Rand, faults []Fault, but Part) *Fault {
+	total := 0
+	for _, f := range faults {
+		if f.Breaks&but == 0 {
+			total += f.Weight
+		}
+	}
+	if total == 0 {
+		return nil
+	}
+	n := rng.IntN(total)
+	for i := range faults {
+		if f := &faults[i]; f.Breaks&but == 0 {
+			if n -= f.Weight; n < 0 {
+				return f
+			}
+		}
+	}
+	panic("the weights do not add up")
+}
+
+func (s *Storm) choices(step int, what string) *rand.Rand {
+	return traffic.Choices(s.cfg.Seed, fmt.Sprintf("storm %d %s", step, what))
+}
+
+// Run breaks the site until ctx ends; then it heals what is broken and returns nil. It fails if something could not be broken or
+// healed: that says nothing of the brokers.
+func (s *Storm) Run(ctx context.Context) error {
+	for step := 0; ; step++ {
+		p := s.Plan(step)
+		if !pause(ctx, p.Calm) {
+			return nil
+		}
+		var both sync.WaitGroup
+		errs := make([]error, 2)
+		both.Go(func() { errs[0] = s.strike(ctx, p.First, s.choices(step, "first")) })
+		if p.Second != nil && pause(ctx, p.After) {
+			both.Go(func() { errs[1] = s.strike(ctx, p.Second, s.choices(step, "second")) })
+		}
+		both.Wait()
+		if err := errors.Join(errs...); err != nil {
+			return err
+		}
+	}
+}
+
+// strike breaks, waits and heals.
+func (s *Storm) strike(ctx context.Context, f *Fault, rng *rand.Rand) error {
+	lasts := f.Lasts(s.cfg.Scene.Times, rng)
+	e := history.Event{Kind: history.Fault, Actor: "storm", Reason: f.Name, Sent: s.cfg.Scene.Recorder.Now()}
+	id := s.begin(f, e)
+	defer s.end(id)
+	wound, err := f.Inject(ctx, s.cfg.Scene, rng)
+	moot := errors.Is(err, ErrMoot)
+	if moot {
+		f, wound.Detail = f.missed(), err.Error()
+	}
+	e.Replica, e.Detail = wound.Replica, wound.Detail
+	if err == nil {
+		s.note(id, e, wound.Struck)
+		pause(ctx, lasts)
+	}
+	if wound.Heal != nil {
+		hctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healTime)
+		defer cancel()
+		if err := wound.Heal(hctx); err != nil {
+			return fmt.Errorf("healing %s: %w", f.Name, err)
+		}
+	}
+	if err != nil && !moot && ctx.Err() == nil {
+		return fmt.Errorf("injecting %s: %w", f.Name, err)
+	}
+	e.Received = s.cfg.Scene.Recorder.Now()
+	for _, e := range f.events(e, wound.Struck) {
+		s.cfg.Scene.Recorder.Add(e)
+	}
+	return nil
+}
+
+// missed is the fault as one that struck nobody: a failpoint was armed for a while, and that is all.
+func (f *Fault) missed() *Fault {
+	m := *f
+	m.Effects = []string{history.EffectNone}
+	if slices.Contains(f.Effects, history.EffectHeld) {
+		m.Effects = []string{history.EffectHeld}
+	}
+	return &m
+}
+
+// events are what a fault is in the history.
+func (f *Fault) events(e history.Event, struck time.Duration) []history.Event {
+	events := make([]history.Event, len(f.Effects))
+	for i, effect := range f.Effects {
+		events[i], events[i].Code = e, effect
+		if effect == history.EffectKilled || effect == history.EffectPaused {
+			events[i].Sent = max(e.Sent, struck)
+		}
+	}
+	return events
+}
+
+// stands is a fault that stands.
+type stands struct {
+	fault  *Fault
+	event  history.Event
+	struck time.Duration
+}
+
+func (s *Storm) begin(f *Fault, e history.Event) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.strikes++
+	s.standing[s.strikes] = stands{fault: f, event: e}
+	return s.strikes
+}
+
+func (s *Storm) note(id int, e history.Event, struck time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.standing[id] = stands{s.standing[id].fault, e, struck}
+}
+
+func (s *Storm) end(id int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.standing, id)
+}
+
+// Standing returns the faults that stand, as if they were healed now: whoever judges while the storm goes on needs to know of them.
+func (s *Storm) Standing() []history.Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var events []history.Event
+	for _, standing := range s.standing {
+		standing.event.Received = s.cfg.Scene.Recorder.Now()
+		events = append(events, standing.fault.events(standing.event, standing.struck)...)
+	}
+	return events
+}
+
+// pause waits, and reports whether ctx still lives.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

@@ -1,0 +1,170 @@
+package fault_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tokenbroker/tokenbroker/test/robustness/fault"
+	"github.com/tokenbroker/tokenbroker/test/robustness/history"
+)
+
+// steps describes the first steps of a storm.
+func steps(seed uint64, n int) []string {
+	s := fault.NewStorm(fault.StormConfig{Seed: seed, Faults: catalogue(), ShortestCalm: time.Second, LongestCalm: 5 * time.Second})
+	var all []string
+	for i := range n {
+		p := s.Plan(i)
+		text := fmt.Sprint(p.Calm, p.First.Name)
+		if p.Second != nil {
+			text += fmt.Sprint(p.Second.Name, p.After)
+		}
+		all = append(all, text)
+	}
+	return all
+}
+
+func TestStepsAreThoseOfTheSeed(t *testing.T) {
+	if a, b := fmt.Sprint(steps(1, 50)), fmt.Sprint(steps(1, 50)); a != b {
+		t.Errorf("one seed, two storms:\n%s\n%s", a, b)
+	}
+	if a, b := fmt.Sprint(steps(1, 50)), fmt.Sprint(steps(2, 50)); a == b {
+		t.Error("two seeds, one storm")
+	}
+}
+
+func TestNoPartIsBrokenTwiceAtOnce(t *testing.T) {
+	s := fault.NewStorm(fault.StormConfig{Seed: 1, Faults: catalogue()})
+	pairs, drawn := 0, map[string]bool{}
+	for i := range 5000 {
+		p := s.Plan(i)
+		drawn[p.First.Name] = true
+		if p.Second == nil {
+			continue
+		}
+		pairs++
+		if p.First.Breaks&p.Second.Breaks != 0 {
+			t.Errorf("%s and %s break the same part", p.First.Name, p.Second.Name)
+		}
+	}
+	if pairs < 1000 || len(drawn) != len(catalogue()) {
+		t.Errorf("%d pairs in 5000 steps, %d of %d faults were drawn", pairs, len(drawn), len(catalogue()))
+	}
+}
+
+// play is a fault that only counts.
+type play struct{ injected, healed, standing atomic.Int64 }
+
+func (p *play) fault(name string, breaks fault.Part, err error) fault.Fault {
+	return fault.Fault{
+		Name: name, Weight: 1, Breaks: breaks, Effects: []string{history.EffectKilled, history.EffectCut},
+		Lasts: func(fault.Times, *rand.Rand) time.Duration { return 10 * time.Second },
+		Inject: func(context.Context, *fault.Scene, *rand.Rand) (fault.Wound, error) {
+			p.injected.Add(1)
+			p.standing.Add(1)
+			return fault.Wound{Replica: "r1", Detail: "words", Heal: func(ctx context.Context) error {
+				p.healed.Add(1)
+				p.standing.Add(-1)
+				return ctx.Err()
+			}}, err
+		},
+	}
+}
+
+// rage lets a storm of faults rage for a while, and returns what it left in the history.
+func rage(t *testing.T, d time.Duration, faults ...fault.Fault) ([]history.Event, error) {
+	t.Helper()
+	rec := history.NewRecorder()
+	s := fault.NewStorm(fault.StormConfig{
+		Scene: &fault.Scene{Recorder: rec, Times: times()}, Seed: 1, Faults: faults, ShortestCalm: time.Second, LongestCalm: 2 * time.Second,
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	err := s.Run(ctx)
+	if standing := s.Standing(); len(standing) != 0 {
+		t.Errorf("after the storm there stand %v", standing)
+	}
+	return rec.Events(), err
+}
+
+func TestEveryFaultIsHealedWhenTheStormEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p play
+		events, err := rage(t, 5*time.Second, p.fault("one", fault.Brokers, nil), p.fault("two", fault.WeChat, nil))
+		if err != nil || p.injected.Load() == 0 || p.injected.Load() != p.healed.Load() {
+			t.Errorf("%d injected, %d healed, %v", p.injected.Load(), p.healed.Load(), err)
+		}
+		if n := p.injected.Load() * 2; int64(len(events)) != n {
+			t.Errorf("%d events, want %d", len(events), n)
+		}
+	})
+}
+
+func TestFaultIsInTheHistoryWithItsEffects(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p play
+		events, err := rage(t, 13*time.Second, p.fault("one", fault.Brokers, nil))
+		if err != nil || len(events) != 2 {
+			t.Fatalf("%v, %v", events, err)
+		}
+		for i, effect := range []string{history.EffectKilled, history.EffectCut} {
+			e := events[i]
+			if e.Kind != history.Fault || e.Code != effect || e.Reason != "one" || e.Replica != "r1" || e.Detail != "words" || e.Received-e.Sent != 10*time.Second {
+				t.Errorf("event %+v", e)
+			}
+		}
+	})
+}
+
+func TestFaultThatStandsIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p play
+		rec := history.NewRecorder()
+		s := fault.NewStorm(fault.StormConfig{
+			Scene: &fault.Scene{Recorder: rec, Times: times()}, Seed: 1, Faults: []fault.Fault{p.fault("one", fault.Brokers, nil)},
+			ShortestCalm: time.Second, LongestCalm: time.Second + 1,
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(ctx) }()
+		time.Sleep(5 * time.Second)
+		standing := s.Standing()
+		if len(standing) != 2 || standing[0].Sent != time.Second || standing[0].Received != 5*time.Second || standing[0].Replica != "r1" {
+			t.Errorf("there stand %+v", standing)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestMootFaultHasNoEffectAndStopsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p play
+		events, err := rage(t, 10*time.Second, p.fault("one", fault.Brokers, fmt.Errorf("%w: nobody there", fault.ErrMoot)))
+		if err != nil || len(events) < 4 || p.standing.Load() != 0 {
+			t.Fatalf("%v, %v", events, err)
+		}
+		for _, e := range events {
+			if e.Code != history.EffectNone || e.Received != e.Sent {
+				t.Errorf("event %+v", e)
+			}
+		}
+	})
+}
+
+func TestFaultThatFailsEndsTheStormAndIsHealed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p play
+		failure := errors.New("broken")
+		if _, err := rage(t, time.Minute, p.fault("one", fault.Brokers, failure)); !errors.Is(err, failure) || p.standing.Load() != 0 {
+			t.Errorf("%v, %d not healed", err, p.standing.Load())
+		}
+	})
+}
