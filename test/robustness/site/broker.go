@@ -2,11 +2,21 @@ package site
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/tokenbroker/tokenbroker/internal/netfault"
+	"github.com/tokenbroker/tokenbroker/internal/upstream/wechat/wechattest"
+	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
+	"github.com/tokenbroker/tokenbroker/test/robustness/history"
 )
 
 // Broker is one replica.
@@ -22,40 +32,125 @@ type Broker struct {
 	Etcd netfault.Network
 	// WeChat is its network to WeChat.
 	WeChat *Uplink
+
+	conn  *grpc.ClientConn
+	clock string // the path of the file
+	gofail
 }
 
-// Uplink is the way of one broker to WeChat.
-type Uplink struct{}
+func newBroker(dir string, number int) *Broker {
+	id := fmt.Sprintf("broker-%d", number)
+	return &Broker{ID: id, Address: fmt.Sprintf("10.0.0.%d", number), clock: filepath.Join(dir, id+".clock")}
+}
 
-// Cut breaks all connections and refuses new ones, as a closed port does.
-func (u *Uplink) Cut() { panic("being written") }
+// connect starts the networks of a replica, and describes its process. If it fails, disconnect takes down what there is.
+func (b *Broker) connect(cfg Config, members []*Member, w *wechattest.WeChat, t *trouble) error {
+	var err error
+	for _, address := range []*string{&b.GRPC, &b.HTTP, &b.gofail.address} {
+		if *address, err = freeAddress(); err != nil {
+			return err
+		}
+	}
+	for _, m := range members {
+		p, err := netfault.Start(strings.TrimPrefix(m.Endpoint, "http://"))
+		if err != nil {
+			return err
+		}
+		b.Etcd = append(b.Etcd, p)
+	}
+	if b.WeChat, err = newUplink(toWeChat(w, b.Address)); err != nil {
+		return err
+	}
+	if b.conn, err = dial(b.GRPC); err != nil {
+		return err
+	}
+	file := filepath.Join(cfg.Dir, b.ID+".yaml")
+	if err := os.WriteFile(file, []byte(cfg.yaml(b)), 0o600); err != nil {
+		return err
+	}
+	b.Process = &Process{
+		Log: filepath.Join(cfg.Dir, b.ID+".log"), name: b.ID, command: []string{cfg.Broker, "serve", "--config", file},
+		env: []string{
+			secretVariable + "=" + secret, "HTTP_PROXY=" + b.WeChat.url(), "TOKENBROKER_CLOCK_FILE=" + b.clock,
+			"GOFAIL_HTTP=" + b.gofail.address, "TMPDIR=" + cfg.Dir,
+		},
+		event: history.Event{Replica: b.ID}, history: cfg.History, trouble: t,
+	}
+	return b.SetClock(0)
+}
 
-// Heal undoes Cut.
-func (u *Uplink) Heal() error { panic("being written") }
+// disconnect takes down what connect set up. The process has ended.
+func (b *Broker) disconnect() {
+	b.Etcd.Close()
+	if b.WeChat != nil {
+		b.WeChat.close()
+	}
+	if b.conn != nil {
+		_ = b.conn.Close()
+	}
+}
 
-// Start starts the process, and returns when it answers on its port for probes, or fails if it ends before. It does nothing if the process
-// runs.
-func (b *Broker) Start(ctx context.Context) error { panic("being written") }
-
-// Stop tells the process to shut down, as SIGTERM does, and returns when it has. That it takes longer than ctx, or ends with an exit code other
-// than 0, is an error, and a crash: see Site.Err. A process that takes longer is killed, after it has written where its goroutines are. Stop
-// does nothing if the process does not run.
-func (b *Broker) Stop(ctx context.Context) error { panic("being written") }
+// dial returns a connection that hides no failure: no retries, no waiting.
+func dial(address string) (*grpc.ClientConn, error) {
+	return grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),
+		grpc.WithDisableRetry(), grpc.WithDisableServiceConfig(), grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 200 * time.Millisecond},
+			MinConnectTimeout: time.Second,
+		}))
+}
 
 // Conn returns a connection to this replica alone, which hides no failure: without retries, and soon back when the replica is. It ends
 // with the site.
-func (b *Broker) Conn() *grpc.ClientConn { panic("being written") }
+func (b *Broker) Conn() *grpc.ClientConn { return b.conn }
+
+// Start starts the process, and returns when it answers on its port for probes, or fails if it ends before. It does nothing if the process
+// runs.
+func (b *Broker) Start(ctx context.Context) error {
+	l, fresh, err := b.start()
+	if err != nil || !fresh {
+		return err
+	}
+	b.forget()
+	if err := eventually(ctx, func(ctx context.Context) error {
+		if !l.running() {
+			return finalError{fmt.Errorf("it ended at once:\n%s", tail(b.Log, l.from))}
+		}
+		return probe(ctx, "http://"+b.HTTP+"/livez")
+	}); err != nil {
+		return fmt.Errorf("starting %s: %w", b.ID, err)
+	}
+	return nil
+}
+
+// Stop tells the process to shut down, as SIGTERM does, and returns when it has. That it takes longer than ctx, or ends with an exit code other
+// than 0, is an error, and a crash: see Site.Err. A process that takes longer is ended, after it has written where its goroutines are. Stop
+// does nothing if the process does not run.
+func (b *Broker) Stop(ctx context.Context) error { return b.terminate(ctx) }
 
 // SetClock sets the wall clock of the process off by an offset, from now on and in all its later lives, as a jump; 0 is right. The
 // file named by the environment variable TOKENBROKER_CLOCK_FILE then holds the offset as time.Duration writes it ("-10m0s"). It
 // works on a test build.
-func (b *Broker) SetClock(offset time.Duration) error { panic("being written") }
+func (b *Broker) SetClock(offset time.Duration) error {
+	// Never half written: the process may read at any moment.
+	fresh := b.clock + ".new"
+	err := os.WriteFile(fresh, []byte(offset.String()), 0o600)
+	if err == nil {
+		err = os.Rename(fresh, b.clock)
+	}
+	if err != nil {
+		return fmt.Errorf("setting the clock of %s: %w", b.ID, err)
+	}
+	return nil
+}
 
-// Failpoint has a failpoint of the process do what gofail's terms say ("panic", "sleep(5000)", "1*sleep(200)"), until the process
-// ends; empty terms turn it off. It works on a test build.
-func (b *Broker) Failpoint(ctx context.Context, name, terms string) error { panic("being written") }
-
-// FailpointCount returns how often a failpoint's terms have struck since they were set. It is 0 where none are set.
-func (b *Broker) FailpointCount(ctx context.Context, name string) (int, error) {
-	panic("being written")
+// serves returns nil when the replica hands out all of the tokens.
+func (b *Broker) serves(ctx context.Context, tokens []Token) error {
+	for _, t := range tokens {
+		// With a min_ttl the replica waits for a token.
+		req := &tokenbrokerv1.GetTokenRequest{Name: t.Name, MinTtl: durationpb.New(time.Millisecond)}
+		if _, err := tokenbrokerv1.NewTokenBrokerServiceClient(b.conn).GetToken(ctx, req); err != nil {
+			return fmt.Errorf("getting %s from %s: %w", t.Name, b.ID, err)
+		}
+	}
+	return nil
 }

@@ -1,10 +1,21 @@
 package site
 
 import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/tokenbroker/tokenbroker/internal/upstream/wechat/wechattest"
 	"github.com/tokenbroker/tokenbroker/test/robustness/history"
+)
+
+const (
+	secret         = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
+	secretVariable = "APP_SECRET"
+	// Nobody has this name: it is reached through a proxy or not at all.
+	weChatHost = "wechat.invalid"
 )
 
 // Config says what a site consists of.
@@ -44,3 +55,73 @@ type Token struct {
 
 // AppID is the id of the token's account at WeChat.
 func (t Token) AppID() string { return "wx-" + t.Name }
+
+// complete returns the configuration with all defaults.
+func (cfg Config) complete() (Config, error) {
+	if cfg.Dir == "" || cfg.Broker == "" || cfg.Etcd == "" || cfg.History == nil || len(cfg.Tokens) == 0 {
+		return cfg, errors.New("a site needs a folder, two programs, a history and tokens")
+	}
+	for _, t := range cfg.Tokens {
+		if t.Endpoint != wechattest.Stable && t.Endpoint != wechattest.Classic {
+			return cfg, fmt.Errorf("token %s: no tokens come from endpoint %q", t.Name, t.Endpoint)
+		}
+	}
+	for _, n := range []*int{&cfg.Brokers, &cfg.Members} {
+		if *n == 0 {
+			*n = 3
+		}
+	}
+	for _, d := range []struct {
+		of        *time.Duration
+		otherwise time.Duration
+	}{{&cfg.SessionTTL, 2 * time.Second}, {&cfg.TokenLife, time.Minute}, {&cfg.Overlap, 10 * time.Second}} {
+		if *d.of == 0 {
+			*d.of = d.otherwise
+		}
+	}
+	q := &cfg.Quotas
+	for _, quota := range []*int{&q.ClassicPerDay, &q.ClassicPerMin, &q.StablePerDay, &q.StablePerMin, &q.ForcedPerDay, &q.ClearsPerMonth} {
+		if *quota == 0 {
+			*quota = -1
+		}
+	}
+	return cfg, nil
+}
+
+// weChat returns WeChat with an account for each token.
+func (cfg Config) weChat() (*wechattest.WeChat, error) {
+	sim := wechattest.Config{TokenLife: cfg.TokenLife, Overlap: cfg.Overlap, Quotas: cfg.Quotas, Seed: cfg.Seed}
+	for _, t := range cfg.Tokens {
+		sim.Accounts = append(sim.Accounts, wechattest.Account{AppID: t.AppID(), Secret: secret})
+	}
+	return wechattest.New(sim)
+}
+
+// yaml returns the configuration of one broker.
+func (cfg Config) yaml(b *Broker) string {
+	var y strings.Builder
+	y.WriteString(`replica: {id: ` + b.ID + `}
+grpc: {listen: "` + b.GRPC + `"}
+http: {listen: "` + b.HTTP + `"}
+log: {level: info, format: json}
+`)
+	fmt.Fprintf(&y, "election: {session_ttl: %v}\netcd:\n  endpoints:\n", cfg.SessionTTL)
+	for _, p := range b.Etcd {
+		fmt.Fprintf(&y, "    - http://%s\n", p.Address())
+	}
+	y.WriteString(os.Expand(cfg.Extra, func(name string) string { return map[string]string{"DIR": cfg.Dir, "ID": b.ID}[name] }))
+	y.WriteString("\ntokens:\n")
+	for _, t := range cfg.Tokens {
+		mode := "stable"
+		if t.Endpoint == wechattest.Classic {
+			mode = "classic"
+		}
+		fmt.Fprintf(&y, "  - {name: %s, wechat: {mode: %s, appid: %s, secret: {env: %s}, base_url: %q, max_life: %v, overlap: %v}",
+			t.Name, mode, t.AppID(), secretVariable, "http://"+weChatHost, cfg.TokenLife, cfg.Overlap)
+		if t.Extra != "" {
+			y.WriteString(", " + t.Extra)
+		}
+		y.WriteString("}\n")
+	}
+	return y.String()
+}

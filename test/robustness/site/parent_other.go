@@ -1,0 +1,9 @@
+//go:build !linux
+
+package site
+
+import "syscall"
+
+// endWithParent does nothing here: only Linux can end a process with its parent. Processes that a killed run leaves behind must be
+// ended by hand.
+func endWithParent() *syscall.SysProcAttr { return nil }
