@@ -106,5 +106,6 @@
 //
 // An Observer reads the prefix and applies a watch to it; when the watch breaks, or history was compacted away, it reads again, and
 // once in a TTL in any case. It says that there is no leader when there is none. What it shows is late by nature and is for people,
-// metrics and routing hints.
+// metrics and routing hints. Whether this very candidate leads is known better: Leading says no from the moment on at which the trust
+// is over, while its key may stand for a while yet.
 package leader

@@ -19,9 +19,10 @@ type Elector struct {
 	cfg     Config
 	running atomic.Bool
 
-	mu     sync.Mutex // guards what follows
-	term   int64      // the revision of the term whose lead runs; 0 if none does
-	resign context.CancelCauseFunc
+	mu      sync.Mutex // guards what follows
+	term    int64      // the revision of the term whose lead runs; 0 if none does
+	resign  context.CancelCauseFunc
+	trusted func() bool // whether the term's lease is trusted now
 }
 
 // New returns an Elector. It starts nothing.
@@ -86,6 +87,16 @@ func (e *Elector) Resign(revision int64) bool {
 	return true
 }
 
+// Leading returns the revision of the term that lead runs for, as long as the trust in it lasts; else 0. It does not block.
+func (e *Elector) Leading() int64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.term == 0 || !e.trusted() {
+		return 0
+	}
+	return e.term
+}
+
 // stand opens a session, waits for its turn, leads, and closes the session.
 func (e *Elector) stand(ctx context.Context, lead func(context.Context, Term) error) (err error) {
 	alive, s, err := open(ctx, e.client, e.cfg)
@@ -108,8 +119,9 @@ func (e *Elector) stand(ctx context.Context, lead func(context.Context, Term) er
 	}
 	s.work.Go(func() { c.guard(round) })
 
-	e.hold(term.Revision, end)
-	defer e.hold(0, nil)
+	// It looks at the clock itself: a process that was paused may be asked before keep has noticed.
+	e.hold(term.Revision, end, func() bool { return alive.Err() == nil && s.doubt(e.cfg.Clock.Read()) == nil })
+	defer e.hold(0, nil, nil)
 	log := e.cfg.Logger.With(slog.Int64("term", term.Revision), slog.String("key", term.Key))
 	log.Info("leading")
 	// gofail: var leaderAfterProclaim struct{}
@@ -126,9 +138,9 @@ func (e *Elector) stand(ctx context.Context, lead func(context.Context, Term) er
 	return nil
 }
 
-// hold notes the term whose lead runs, and how to end it.
-func (e *Elector) hold(term int64, resign context.CancelCauseFunc) {
+// hold notes the term whose lead runs, how to end it, and how to ask for the trust in it.
+func (e *Elector) hold(term int64, resign context.CancelCauseFunc, trusted func() bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.term, e.resign = term, resign
+	e.term, e.resign, e.trusted = term, resign, trusted
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -21,6 +22,8 @@ type session struct {
 	client *clientv3.Client
 	cfg    Config
 	lease  clientv3.LeaseID
+	until  atomic.Int64 // the clock.Instant at which the trust ends, unless it is renewed
+	era    uint64       // of the clocks, when the lease was granted
 
 	lose context.CancelCauseFunc // ends the trust
 	stop context.CancelFunc      // ends the keep-alives and whatever else belongs to the session
@@ -37,19 +40,32 @@ func open(ctx context.Context, client *clientv3.Client, cfg Config) (context.Con
 	if err != nil {
 		return nil, nil, fmt.Errorf("granting a lease: %w", err)
 	}
-	s := &session{client: client, cfg: cfg, lease: granted.ID}
+	s := &session{client: client, cfg: cfg, lease: granted.ID, era: sent.Era}
+	s.renew(sent.At, granted.TTL)
 	alive, lose := context.WithCancelCause(context.WithoutCancel(ctx))
 	s.lose = lose
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
-	s.work.Go(func() { s.keep(working, sent, granted.TTL) })
+	s.work.Go(func() { s.keep(working, sent.At) })
 	return alive, s, nil
 }
 
-// until returns when the trust ends that an answer of this TTL, in seconds, gives to a request. It counts from the sending: etcd may
-// have renewed the lease at any time since, and the answer says nothing about when.
-func (s *session) until(sent clock.Instant, ttl int64) clock.Instant {
-	return sent.Add(time.Duration(ttl)*time.Second - s.cfg.Margin)
+// renew notes until when an answer of this TTL, in seconds, to a request lets trust. It counts from the sending: etcd may have renewed
+// the lease at any time since, and the answer says nothing about when. Only one goroutine calls it.
+func (s *session) renew(sent clock.Instant, ttl int64) {
+	until := sent.Add(time.Duration(ttl)*time.Second - s.cfg.Margin)
+	s.until.Store(max(s.until.Load(), int64(until)))
+}
+
+// doubt returns why the lease cannot be trusted at that moment; nil if it can, as far as the clocks tell.
+func (s *session) doubt(now clock.Reading) error {
+	switch {
+	case now.Era != s.era:
+		return fmt.Errorf("%w: the clocks jumped", ErrTrustLost)
+	case now.At >= clock.Instant(s.until.Load()):
+		return fmt.Errorf("%w: no keep-alive was answered in time", ErrTrustLost)
+	}
+	return nil
 }
 
 // answer is the outcome of one keep-alive.
@@ -61,28 +77,24 @@ type answer struct {
 
 // keep sends keep-alives, and ends the session's context when the trust is over that began with the sending of the grant. It never
 // waits for an answer before it sends the next request: what one hung connection swallows, the next request gets through another.
-func (s *session) keep(ctx context.Context, granted clock.Reading, ttl int64) {
+func (s *session) keep(ctx context.Context, granted clock.Instant) {
 	defer s.stop()
-	until, next := s.until(granted.At, ttl), granted.At.Add(s.cfg.beat())
+	next := granted.Add(s.cfg.beat())
 	answers := make(chan answer)
 	var failure error // of the keep-alives since the last that succeeded
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		now := s.cfg.Clock.Read()
-		if now.Era != granted.Era {
-			s.lose(fmt.Errorf("%w: the clocks jumped", ErrTrustLost))
-			return
-		}
-		if now.At >= until {
-			s.lose(errors.Join(fmt.Errorf("%w: no keep-alive was answered in time", ErrTrustLost), failure))
+		if err := s.doubt(now); err != nil {
+			s.lose(errors.Join(err, failure))
 			return
 		}
 		if now.At >= next {
 			s.work.Go(func() { s.send(ctx, now.At, answers) })
 			next = now.At.Add(s.cfg.beat())
 		}
-		timer.Reset(min(until.Sub(now.At), next.Sub(now.At), s.cfg.retry()))
+		timer.Reset(min(clock.Instant(s.until.Load()).Sub(now.At), next.Sub(now.At), s.cfg.retry()))
 		select {
 		case <-ctx.Done():
 			return
@@ -96,7 +108,8 @@ func (s *session) keep(ctx context.Context, granted clock.Reading, ttl int64) {
 				s.lose(fmt.Errorf("%w: etcd has ended the lease", ErrTrustLost))
 				return
 			default:
-				until, failure = max(until, s.until(a.sent, a.ttl)), nil
+				s.renew(a.sent, a.ttl)
+				failure = nil
 			}
 		}
 	}
