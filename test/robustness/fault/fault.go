@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/tokenbroker/tokenbroker/internal/token"
@@ -62,7 +63,7 @@ type Wound struct {
 	Heal func(context.Context) error
 }
 
-// ErrMoot: there was nothing to break: nobody led, or what was to be struck in the act did not act.
+// ErrMoot is returned if there was nothing to break: nobody led, or what was to be struck in the act did not act.
 var ErrMoot = errors.New("there was nothing to break")
 
 // Scene is what faults act upon.
@@ -72,10 +73,10 @@ type Scene struct {
 	// Tokens are the tokens of the site.
 	Tokens []site.Token
 	Times  Times
-	// Seen is the revision of etcd up to which the history is complete; what is older may be compacted.
-	Seen func() int64
-	// Failpoints are the names of the failpoints that the brokers have.
-	Failpoints []string
+
+	mu     sync.Mutex      // guards all below
+	killed map[string]bool // the values that WeChat was made to end
+	owed   map[string]bool // the tokens for which a broker waits as long as WeChat told it to, and nobody has mended that
 }
 
 // Times are the durations of the site that faults are measured by.

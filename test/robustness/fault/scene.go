@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/tokenbroker/tokenbroker/internal/upstream/wechat/wechattest"
@@ -115,15 +114,64 @@ func (s *Scene) provoke(ctx context.Context, name string, rng *rand.Rand) (stop 
 	}
 }
 
-// mend has a token fetched until that succeeds: what an operator does who has mended what kept WeChat from answering. Without it the
-// broker would wait for as long as WeChat had told it to. It gives up after a while: etcd may be away.
+// owe notes that a token needs mending: WeChat told the broker to wait for longer than a run lasts. See Settle.
+func (s *Scene) owe(name string, owed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.owed == nil {
+		s.owed = make(map[string]bool)
+	}
+	s.owed[name] = owed
+}
+
+// mend has a token fetched until that succeeds: what an operator does who has mended what WeChat refused. Without it the broker would
+// wait for as long as WeChat had told it to. It gives up after a while: etcd may be away.
 func (s *Scene) mend(ctx context.Context, name string, rng *rand.Rand) {
 	ctx, cancel := context.WithTimeout(ctx, 2*s.Times.Protocol.W)
 	defer cancel()
 	for {
-		err := s.refresh(ctx, name, rng)
-		if err == nil || status.Code(err) == codes.InvalidArgument || !pause(ctx, time.Second) {
+		if err := s.refresh(ctx, name, rng); err == nil {
+			s.owe(name, false)
+			return
+		}
+		if !pause(ctx, time.Second) {
 			return
 		}
 	}
+}
+
+// Settle mends what could not be mended when the fault was healed. It is for the time after the last fault, and gives up when ctx ends.
+func (s *Scene) Settle(ctx context.Context, rng *rand.Rand) {
+	for _, tok := range s.Tokens {
+		for ctx.Err() == nil && s.owes(tok.Name) {
+			s.mend(ctx, tok.Name, rng)
+		}
+	}
+}
+
+func (s *Scene) owes(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.owed[name]
+}
+
+// kill makes WeChat end a value. It reports whether that lived.
+func (s *Scene) kill(value string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.Site.WeChat.Kill(value) {
+		return false
+	}
+	if s.killed == nil {
+		s.killed = make(map[string]bool)
+	}
+	s.killed[value] = true
+	return true
+}
+
+// Killed reports whether the suite itself made WeChat end a value.
+func (s *Scene) Killed(value string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.killed[value]
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/tokenbroker/tokenbroker/internal/upstream/wechat/wechattest"
@@ -91,13 +92,20 @@ func strikeAll(f wechattest.Fault) func(context.Context, *Scene, *rand.Rand) (Wo
 	}
 }
 
-// struck adds faults to WeChat, provokes a fetch to strike, and when all is well again has somebody mend what the broker waits for.
+// patient are the refusals after which a broker waits for as long as it was told to, or for somebody to mend something.
+var patient = []int{40125, 45009, 45011, 50004, 89507}
+
+// struck adds faults to WeChat, and provokes a fetch to strike. After a refusal that people have to mend, somebody does so.
 func (s *Scene) struck(ctx context.Context, name string, rng *rand.Rand, faults ...wechattest.Fault) (Wound, error) {
+	mend := slices.ContainsFunc(faults, func(f wechattest.Fault) bool { return slices.Contains(patient, f.Code) })
+	s.owe(name, mend || s.owes(name))
 	stop := s.provoke(ctx, name, rng)
 	wound := Wound{Detail: name, Heal: func(ctx context.Context) error {
 		s.Site.WeChat.ClearFaults()
 		stop()
-		s.mend(ctx, name, rng)
+		if mend {
+			s.mend(ctx, name, rng)
+		}
 		return nil
 	}}
 	for _, f := range faults {
@@ -147,11 +155,7 @@ func cutUplink(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) {
 	stop := s.provoke(ctx, name, rng)
 	return Wound{Replica: b.ID, Detail: name, Heal: func(ctx context.Context) error {
 		stop()
-		if err := b.WeChat.Heal(); err != nil {
-			return err
-		}
-		s.mend(ctx, name, rng)
-		return nil
+		return b.WeChat.Heal()
 	}}, nil
 }
 
@@ -169,10 +173,9 @@ func fetchForeign(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) 
 // killToken ends the newest token of an account.
 func killToken(_ context.Context, s *Scene, rng *rand.Rand) (Wound, error) {
 	tok := pick(rng, s.Tokens)
-	issued := s.Site.WeChat.History()
-	for i := len(issued) - 1; i >= 0; i-- {
-		if t := issued[i]; t.AppID == tok.AppID() && t.Endpoint == tok.Endpoint {
-			if s.Site.WeChat.Kill(t.Token) {
+	for _, t := range slices.Backward(s.Site.WeChat.History()) {
+		if t.AppID == tok.AppID() && t.Endpoint == tok.Endpoint {
+			if s.kill(t.Token) {
 				return Wound{Detail: tok.Name}, nil
 			}
 			break

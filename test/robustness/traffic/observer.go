@@ -43,7 +43,8 @@ type ObserverConfig struct {
 	Rand      *rand.Rand
 }
 
-// Observer watches the brokers' keys in etcd and reads the records. Its methods are safe for concurrent use.
+// Observer watches the brokers' keys in etcd, from etcd's first revision on, and reads the records. Its methods are safe for concurrent
+// use.
 type Observer struct {
 	cfg ObserverConfig
 
@@ -55,22 +56,6 @@ type Observer struct {
 // NewObserver returns an Observer that sees nothing yet.
 func NewObserver(cfg ObserverConfig) *Observer {
 	return &Observer{cfg: cfg, candidates: make(map[string]history.Candidate)}
-}
-
-// Start reads what stands in etcd now, from which on every change is seen. It is called once, before Run.
-func (o *Observer) Start(ctx context.Context) error {
-	resp, err := o.cfg.Members[0].Get(ctx, o.cfg.Namespace, clientv3.WithPrefix())
-	if err != nil {
-		return fmt.Errorf("reading etcd for the first time: %w", err)
-	}
-	events := make([]*clientv3.Event, 0, len(resp.Kvs))
-	for _, kv := range resp.Kvs {
-		events = append(events, &clientv3.Event{Type: mvccpb.Event_PUT, Kv: kv})
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.seen = resp.Header.GetRevision()
-	return o.changed(events)
 }
 
 // Run watches and reads until ctx ends; then it returns nil. It fails if a revision was missed or a record cannot be read.
@@ -88,6 +73,20 @@ func (o *Observer) Seen() int64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.seen
+}
+
+// CatchUp waits until the history has the newest of the brokers' keys. Run runs meanwhile.
+func (o *Observer) CatchUp(ctx context.Context) error {
+	resp, err := o.cfg.Members[0].Get(ctx, o.cfg.Namespace, clientv3.WithLastRev()...)
+	if err != nil {
+		return fmt.Errorf("asking etcd for its newest key: %w", err)
+	}
+	for len(resp.Kvs) > 0 && o.Seen() < resp.Kvs[0].ModRevision {
+		if !pause(ctx, rewatch) {
+			return fmt.Errorf("waiting for etcd's newest key: %w", context.Cause(ctx))
+		}
+	}
+	return nil
 }
 
 // follow watches one member, again and again.

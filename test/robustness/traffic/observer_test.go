@@ -38,9 +38,6 @@ func newScene(t *testing.T) *scene {
 // run starts the observer; end stops it.
 func (s *scene) run(t *testing.T) {
 	t.Helper()
-	if err := s.observer.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.observer.Run(ctx) }()
@@ -56,7 +53,17 @@ func (s *scene) put(t *testing.T, key, value string) int64 {
 	return resp.Header.GetRevision()
 }
 
-func (s *scene) await(t *testing.T, revision int64) {
+func (s *scene) await(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := s.observer.CatchUp(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// awaitRevision waits for a revision that only deleted something.
+func (s *scene) awaitRevision(t *testing.T, revision int64) {
 	t.Helper()
 	late := time.After(30 * time.Second)
 	for s.observer.Seen() < revision {
@@ -70,7 +77,7 @@ func (s *scene) await(t *testing.T, revision int64) {
 
 func record(version int) string {
 	return fmt.Sprintf(`{"schema":1,"write":"w%d","term":5,"version":%d,"sealed":"dmFsdWU=","pending":{"attempt":"a","term":5,"forced":true},
-		"doubt":true,"condemned":true,"resolved":{"attempt":"b","outcome":"none"},"spent":{"day":"2026-01-02","fetches":9},"floor":3}`, version, version)
+		"doubt":true,"drained":true,"condemned":true,"resolved":{"attempt":"b","outcome":"none"},"spent":{"day":"2026-01-02","fetches":9},"floor":3}`, version, version)
 }
 
 func TestEachRevisionIsTakenInOnceAndInOrder(t *testing.T) {
@@ -86,7 +93,7 @@ func TestEachRevisionIsTakenInOnceAndInOrder(t *testing.T) {
 		last = s.put(t, "/tb/token/one", record(i+2))
 	}
 	s.proxy.Heal()
-	s.await(t, last)
+	s.await(t)
 	if err := s.end(); err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +104,7 @@ func TestEachRevisionIsTakenInOnceAndInOrder(t *testing.T) {
 		}
 		want := history.Stored{
 			Revision: next, Version: next - first + 1, Value: "value", Term: 5, Write: fmt.Sprintf("w%d", next-first+1), Attempt: "a", AttemptTerm: 5,
-			Forced: true, Doubt: true, Condemned: true, Resolved: "b", Outcome: "none", Fetches: 9, Day: "2026-01-02", Floor: 3,
+			Forced: true, Doubt: true, Drained: true, Condemned: true, Resolved: "b", Outcome: "none", Fetches: 9, Day: "2026-01-02", Floor: 3,
 		}
 		if e.Stored == nil || *e.Stored != want || e.Token != "one" {
 			t.Fatalf("got %+v, want %+v", e.Stored, want)
@@ -119,7 +126,7 @@ func TestElectionIsToldWithEachChange(t *testing.T) {
 	if _, err := s.client.Delete(t.Context(), "/tb/election/a"); err != nil {
 		t.Fatal(err)
 	}
-	s.await(t, second+2)
+	s.awaitRevision(t, second+2)
 	if err := s.end(); err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +187,7 @@ func TestDeletionOfARecordIsSeen(t *testing.T) {
 	if _, err := s.client.Delete(t.Context(), "/tb/token/one"); err != nil {
 		t.Fatal(err)
 	}
-	s.await(t, revision+1)
+	s.awaitRevision(t, revision+1)
 	if err := s.end(); err != nil {
 		t.Fatal(err)
 	}
@@ -199,9 +206,6 @@ func TestDeletionOfARecordIsSeen(t *testing.T) {
 func TestRevisionsThatWereCompactedUnseenAreAnError(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	if err := s.observer.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	for i := range 10 {
 		s.put(t, "/tb/token/one", record(i+1))
 	}
@@ -223,7 +227,7 @@ func TestRecordThatCannotBeReadIsAnError(t *testing.T) {
 	s.put(t, "/tb/token/one", "{")
 	late := time.AfterFunc(30*time.Second, func() { _ = s.end() })
 	defer late.Stop()
-	s.await(t, 2)
+	s.await(t)
 	if err := s.end(); err == nil {
 		t.Error("no error")
 	}

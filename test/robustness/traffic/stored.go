@@ -23,6 +23,7 @@ func decode(kv *mvccpb.KeyValue) (*history.Stored, error) {
 			Forced  bool   `json:"forced"`
 		} `json:"pending"`
 		Doubt     bool `json:"doubt"`
+		Drained   bool `json:"drained"`
 		Condemned bool `json:"condemned"`
 		Resolved  struct {
 			Attempt string `json:"attempt"`
@@ -39,7 +40,7 @@ func decode(kv *mvccpb.KeyValue) (*history.Stored, error) {
 	}
 	out := &history.Stored{
 		Revision: kv.GetModRevision(), Version: in.Version, Value: string(in.Sealed), Term: in.Term, Write: in.Write,
-		Doubt: in.Doubt, Condemned: in.Condemned, Resolved: in.Resolved.Attempt, Outcome: in.Resolved.Outcome,
+		Doubt: in.Doubt, Drained: in.Drained, Condemned: in.Condemned, Resolved: in.Resolved.Attempt, Outcome: in.Resolved.Outcome,
 		Fetches: in.Spent.Fetches, Day: in.Spent.Day, Floor: in.Floor,
 	}
 	if p := in.Pending; p != nil {
