@@ -6,7 +6,14 @@ import (
 )
 
 // cluster shows the election to package server, which does not know package leader.
-type cluster struct{ *leader.Observer }
+type cluster struct {
+	*leader.Observer
+
+	elector *leader.Elector
+}
+
+// Leading implements server.Cluster.
+func (c cluster) Leading() int64 { return c.elector.Leading() }
 
 // Election implements server.Cluster.
 func (c cluster) Election() server.Election {

@@ -59,7 +59,7 @@ func newReplica(cfg *config, client *clientv3.Client, address string, registry *
 		return nil, err
 	}
 	r.observer = leader.NewObserver(client, election)
-	seen := cluster{r.observer}
+	seen := cluster{r.observer, r.elector}
 
 	metrics, err := refresh.NewMetrics(registry)
 	if err != nil {

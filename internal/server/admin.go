@@ -15,7 +15,7 @@ import (
 
 // GetStatus implements the method of that name. It never blocks and asks nobody: it is for the hour in which nothing answers.
 func (s *Server) GetStatus(context.Context, *tokenbrokerv1.GetStatusRequest) (*tokenbrokerv1.GetStatusResponse, error) {
-	election := s.cluster.Election()
+	election := s.election()
 	response := &tokenbrokerv1.GetStatusResponse{
 		Replica: &tokenbrokerv1.ReplicaStatus{
 			Id:        s.cfg.ReplicaID,
@@ -24,6 +24,7 @@ func (s *Server) GetStatus(context.Context, *tokenbrokerv1.GetStatusRequest) (*t
 			StartTime: timestamp(s.cfg.Started),
 			Leading:   s.leads(election),
 			Revision:  s.view.Revision(),
+			InSync:    s.view.InSync(),
 		},
 		Leader: leaderMessage(election.Leader),
 	}
@@ -44,9 +45,20 @@ func (s *Server) GetStatus(context.Context, *tokenbrokerv1.GetStatusRequest) (*t
 	return response, nil
 }
 
-// leads reports whether this replica is the leader, as far as it knows. Ids are unique in a cluster; the election key changes when a
-// replica stands anew.
-func (s *Server) leads(e Election) bool { return e.Leader != nil && e.Leader.ID == s.cfg.ReplicaID }
+// election is what may be said of the election now: nothing of a leader while this replica is cut off (see the package documentation).
+// Candidates are those that it knew last.
+func (s *Server) election() Election {
+	e := s.cluster.Election()
+	if !s.view.InSync() {
+		e.Leader = nil
+	}
+	return e
+}
+
+// leads reports whether this replica is the leader: etcd names its term, and it is still sure of that itself.
+func (s *Server) leads(e Election) bool {
+	return e.Leader != nil && e.Leader.Term == s.cluster.Leading()
+}
 
 // leaderMessage returns nil where there is no leader, so that the field stays unset.
 func leaderMessage(c *Candidate) *tokenbrokerv1.Leader {
@@ -79,6 +91,7 @@ func (s *Server) tokenStatus(t *view.Token) *tokenbrokerv1.TokenStatus {
 		Pending:             r.Record.Pending != nil,
 		Doubt:               r.Record.Doubt,
 		Condemned:           r.Record.Condemned,
+		Local:               r.Local,
 	}
 }
 
@@ -117,8 +130,12 @@ func (s *Server) RefreshToken(ctx context.Context, req *tokenbrokerv1.RefreshTok
 // ResignLeadership implements the method of that name. It names the term that it saw, so that an order that comes late does not end
 // the next one. Blocks until another term is seen.
 func (s *Server) ResignLeadership(ctx context.Context, _ *tokenbrokerv1.ResignLeadershipRequest) (*tokenbrokerv1.ResignLeadershipResponse, error) {
-	old := s.cluster.Election().Leader
-	if old == nil {
+	old := s.election().Leader
+	switch {
+	case old != nil:
+	case !s.view.InSync():
+		return nil, storeAway()
+	default:
 		return nil, noLeader()
 	}
 	var next *Candidate
@@ -136,7 +153,7 @@ func (s *Server) ResignLeadership(ctx context.Context, _ *tokenbrokerv1.ResignLe
 
 // ordered says why an operator's order was not carried out.
 func (s *Server) ordered(err error, order string) error {
-	if errors.Is(err, errPatience) && s.cluster.Election().Leader == nil {
+	if errors.Is(err, errPatience) && s.view.InSync() && s.cluster.Election().Leader == nil {
 		return noLeader()
 	}
 	return s.explain(err, order)

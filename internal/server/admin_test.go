@@ -16,6 +16,7 @@ import (
 	"github.com/tokenbroker/tokenbroker/internal/clock"
 	"github.com/tokenbroker/tokenbroker/internal/server"
 	"github.com/tokenbroker/tokenbroker/internal/token"
+	"github.com/tokenbroker/tokenbroker/internal/view"
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
 
@@ -38,6 +39,7 @@ func TestStatusTellsEverythingButValues(t *testing.T) {
 		w := newBlankWorld(t, clock.New(), server.Config{Started: start})
 		w.load()
 		w.votes.elect(candidate("a", 7), candidate("b", 9))
+		w.votes.lead(7)
 		w.commit(classic, time.Hour)
 		failed := token.Failure{
 			Class: token.Address, Code: "40164", Meaning: "the address is not listed", Remedy: "list 192.0.2.1",
@@ -54,7 +56,7 @@ func TestStatusTellsEverythingButValues(t *testing.T) {
 		want := &tokenbrokerv1.GetStatusResponse{
 			Replica: &tokenbrokerv1.ReplicaStatus{
 				Id: "a", Address: "a.example:7443", Version: "v1.2.3", StartTime: timestamppb.New(start), Leading: true,
-				ViewAge: durationpb.New(3 * time.Second), Revision: w.revision,
+				ViewAge: durationpb.New(3 * time.Second), Revision: w.revision, InSync: true,
 			},
 			Leader: &tokenbrokerv1.Leader{
 				Id: "a", Address: "a.example:7443", Term: 7, Key: "/tokenbroker/election/a", Since: timestamppb.New(start),
@@ -92,8 +94,84 @@ func TestStatusTellsEverythingButValues(t *testing.T) {
 func TestStatusTellsWhatIsNotKnownByLeavingItOut(t *testing.T) {
 	w := newBlankWorld(t, clock.New(), server.Config{})
 	got := w.status()
-	if got.GetLeader() != nil || got.GetReplica().GetLeading() || got.GetReplica().GetViewAge() != nil || len(got.GetReplicas()) != 0 {
+	if got.GetLeader() != nil || got.GetReplica().GetLeading() || got.GetReplica().GetViewAge() != nil || len(got.GetReplicas()) != 0 ||
+		got.GetReplica().GetInSync() {
 		t.Errorf("status is %v", got)
+	}
+}
+
+func TestAReplicaThatIsCutOffNamesNoLeaderAndKeepsTheCandidates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.votes.elect(candidate("a", 7), candidate("b", 9))
+		w.votes.lead(7)
+		time.Sleep(view.DefaultSyncWindow - time.Nanosecond)
+		if got := w.status(); got.GetLeader().GetId() != "a" || !got.GetReplica().GetLeading() || !got.GetReplica().GetInSync() {
+			t.Errorf("before the view is old, status is %v", got)
+		}
+		time.Sleep(time.Nanosecond)
+		got := w.status()
+		if got.GetLeader() != nil || got.GetReplica().GetLeading() || got.GetReplica().GetInSync() {
+			t.Errorf("it is cut off, and names %v; leading %v, in sync %v", got.GetLeader(), got.GetReplica().GetLeading(), got.GetReplica().GetInSync())
+		}
+		if n := len(got.GetReplicas()); n != 2 || got.GetReplicas()[0].GetLeading() || got.GetReplicas()[1].GetLeading() {
+			t.Errorf("it is cut off, and shows the replicas %v", got.GetReplicas())
+		}
+		for name, want := range map[string]float64{"leading": 0, "leader_term": 0, "in_sync": 0, "election_candidates": 2} {
+			if got := w.metric("tokenbroker_" + name); got != want {
+				t.Errorf("it is cut off, and %s is %v, want %v", name, got, want)
+			}
+		}
+		_, err := w.resign(t.Context())
+		refused(t, err, codes.Unavailable, server.ReasonStoreAway)
+
+		w.prove()
+		if got := w.status(); got.GetLeader().GetId() != "a" || !got.GetReplica().GetLeading() || !got.GetReplica().GetInSync() {
+			t.Errorf("back in touch, status is %v", got)
+		}
+	})
+}
+
+func TestALeaderThatIsNotSureOfItsTermIsNotLeading(t *testing.T) {
+	w := newWorld(t)
+	w.votes.elect(candidate("a", 7), candidate("b", 9))
+	for _, term := range []int64{0, 5} { // trust is lost, or of a term that etcd does not know any more
+		w.votes.lead(term)
+		got := w.status()
+		if got.GetReplica().GetLeading() || w.metric("tokenbroker_leading") != 0 {
+			t.Errorf("sure of term %d, it says that it leads", term)
+		}
+		if got.GetLeader().GetTerm() != 7 {
+			t.Errorf("etcd names the leader of term 7, and status names %v", got.GetLeader())
+		}
+	}
+}
+
+func TestALocalTokenIsCalledThatWhereverItIsShown(t *testing.T) {
+	w := newWorld(t)
+	w.commit(stable, time.Hour)
+	local := func() []bool {
+		got, err := w.server.GetToken(t.Context(), &tokenbrokerv1.GetTokenRequest{Name: stable})
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := w.server.ListTokens(t.Context(), &tokenbrokerv1.ListTokensRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []bool{
+			got.GetToken().GetLocal(), list.GetTokens()[1].GetLocal(), w.status().GetTokens()[1].GetLocal(), w.metric("tokenbroker_token_local", stable) == 1,
+		}
+	}
+	if diff := cmp.Diff([]bool{false, false, false, false}, local()); diff != "" {
+		t.Errorf("GetToken, ListTokens, GetStatus, metric of what the leader fetched (-want +got):\n%s", diff)
+	}
+	version, ok := w.view.Token(stable).ServeLocal(token.NewSecret("SECRET-alone"), w.clock.Read(), time.Hour)
+	if !ok || version <= 1 {
+		t.Fatalf("version %d, %v", version, ok)
+	}
+	if diff := cmp.Diff([]bool{true, true, true, true}, local()); diff != "" {
+		t.Errorf("GetToken, ListTokens, GetStatus, metric of what the replica fetched alone (-want +got):\n%s", diff)
 	}
 }
 

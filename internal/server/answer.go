@@ -26,6 +26,7 @@ func (m *tokenMessage) fill(name string, r view.Reading) *tokenbrokerv1.Token {
 	t.Name = name
 	t.Version = r.Record.Version
 	t.State = stateMessage(r.State)
+	t.Local = r.Local
 	setDuration(&m.ttl, r.TTL)
 	t.Ttl = &m.ttl
 	setDuration(&m.refreshAfter, refreshAfter(r))

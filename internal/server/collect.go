@@ -47,11 +47,15 @@ func newGauges() gauges {
 		replica: []replicaGauge{
 			replica("view_age_seconds", "Time since this replica last proved that its view is current. Above 10: it is cut off from etcd. "+
 				"+Inf: never since the start, or the clock jumped.", func(s *Server, _ Election) float64 { return s.viewAge() }),
+			replica("in_sync", "1 if this replica proved within the last ten seconds that its view is current. 0: it is cut off from etcd, serves from "+
+				"memory, and cannot know who leads.", func(s *Server, _ Election) float64 { return number(s.view.InSync()) }),
 			replica("leading", "1 if this replica leads. The sum over all replicas should be 1; 0 for more than some seconds: nobody fetches.",
 				func(s *Server, e Election) float64 { return number(s.leads(e)) }),
-			replica("leader_term", "The term of the leader that this replica knows, 0 if it knows none. Every change is a failover.",
+			replica("leader_term", "The term of the leader that this replica knows, 0 if there is none or it is cut off from etcd. Another "+
+				"positive value is a failover.",
 				func(_ *Server, e Election) float64 { return leaderTerm(e) }),
-			replica("election_candidates", "Replicas that stand for election, the leader included. Fewer than you run: the others cannot take over.",
+			replica("election_candidates", "Replicas that stand for election, the leader included, as last known. Fewer than you run: the others "+
+				"cannot take over.",
 				func(_ *Server, e Election) float64 { return float64(len(e.Candidates)) }),
 		},
 		token: []tokenGauge{
@@ -70,6 +74,8 @@ func newGauges() gauges {
 				func(t tokenSample) float64 { return number(t.Record.Doubt) }),
 			ofToken("condemned", "1 if the upstream refused the current token before its end. Someone else fetches with the same credentials?",
 				func(t tokenSample) float64 { return number(t.Record.Condemned) }),
+			ofToken("local", "1 if this replica serves a value that it fetched alone, while it was cut off from etcd and its token neared its end.",
+				func(t tokenSample) float64 { return number(t.Local) }),
 			ofToken("consecutive_failures", "Failed fetches since the last success. The status command tells the code and the remedy.",
 				func(t tokenSample) float64 { return float64(t.Record.Failures) }),
 			ofToken("fetches_today", "Fetches that count against today's budget, by the upstream's calendar.",
@@ -116,7 +122,7 @@ func (s *Server) Collect(out chan<- prometheus.Metric) {
 	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 	}
-	election := s.cluster.Election()
+	election := s.election()
 	for _, g := range s.gauges.replica {
 		gauge(g.desc, g.value(s, election))
 	}

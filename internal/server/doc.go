@@ -70,6 +70,15 @@
 //     connections are told to go away, calls under way are finished;
 //  4. cuts off what is left after Config.DrainTimeout.
 //
+// # Who leads
+//
+// GetStatus and the metrics name a leader only while the view is in sync. What the observer of the election knows is as old as its last
+// word from etcd, and of that it says nothing; the view is proved current each second, over the same client, by the same kind of read.
+// So where the view is in sync, the observer's reads get through as well, and its picture is a TTL old at most; where it is not, this
+// replica is cut off, and who leads is anybody's guess. One clock then says the same of the view, the leader and the metrics.
+//
+// That this replica itself leads it says only while its elector is sure of the term, too: the key in etcd outlives that by seconds.
+//
 // # Metrics
 //
 // Calls are counted around the generated handlers instead of by interceptors, with counters that are looked up once. The state of

@@ -167,6 +167,7 @@ func (l *leader) questions() []token.Request {
 type votes struct {
 	mu      sync.Mutex
 	now     server.Election
+	leading int64
 	changed chan struct{}
 	hold    func() // called by Election, if set
 }
@@ -182,10 +183,23 @@ func (v *votes) Election() server.Election {
 	return v.now
 }
 
+func (v *votes) Leading() int64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.leading
+}
+
 func (v *votes) Changed() <-chan struct{} {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.changed
+}
+
+// lead has this replica lead in a term; in none if 0.
+func (v *votes) lead(term int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.leading = term
 }
 
 // elect makes the first candidate the leader.

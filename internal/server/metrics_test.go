@@ -160,6 +160,7 @@ func TestReplicaMetricsFollowTheElectionAndTheView(t *testing.T) {
 			t.Error("the election is not shown as it is")
 		}
 		w.votes.elect(candidate("a", 9))
+		w.votes.lead(9)
 		if w.metric("tokenbroker_leading") != 1 || w.metric("tokenbroker_build_info", "a", "v1.2.3") != 1 {
 			t.Error("the replica does not show itself as leader")
 		}

@@ -45,9 +45,11 @@ type Asker interface {
 	Ask(ctx context.Context, req token.Request) (token.Reply, error)
 }
 
-// Cluster tells who stands for election. Neither method blocks.
+// Cluster tells who stands for election. None of its methods blocks.
 type Cluster interface {
 	Election() Election
+	// Leading is the term that this replica leads in, for as long as it can be sure of that; 0 otherwise.
+	Leading() int64
 	// Changed returns a channel that is closed at the next change. Take it before Election.
 	Changed() <-chan struct{}
 }
