@@ -43,7 +43,8 @@ func (g *termRun) attempt(ctx context.Context, why string) error {
 	if g.rec.Pending == nil || g.rec.Pending.Attempt != intent.Attempt {
 		return nil // BEGIN had an unknown fate, and is settled
 	}
-	g.beQuiet(g.cfg.Clock.Now())
+	g.probes.begun = g.cfg.Clock.Now()
+	g.beQuiet(g.probes.begun)
 
 	// gofail: var refreshAfterBegin struct{}
 	f := g.fetch(ctx, begun, forced)
@@ -65,7 +66,7 @@ func (g *termRun) attempt(ctx context.Context, why string) error {
 
 // begin announces the attempt in the store: the write-ahead intent. It must be answered within G, or its request is never written.
 func (g *termRun) begin(ctx context.Context, next token.Record, intent token.Intent) error {
-	if p := g.rec.Pending; g.rec.Doubt || p != nil && (g.traits.Rotating || p.Forced) {
+	if g.endangered() {
 		next.Doubt, next.Drained = true, true
 	}
 	next.Pending = &intent

@@ -37,7 +37,7 @@ func (g *termRun) take(ctx context.Context, call token.Call) error {
 	switch {
 	case call.Kind == token.RequestFloor:
 		return g.takeFloor(call)
-	case call.Version < g.rec.Version:
+	case g.replaced(call):
 		call.Reply(token.Reply{Verdict: token.VerdictDone})
 		return nil
 	case call.Version > g.rec.Version && call.Kind == token.RequestReport:
@@ -62,6 +62,14 @@ func (g *termRun) take(ctx context.Context, call token.Call) error {
 		call.Reply(token.Reply{Verdict: token.VerdictFailed, RetryAfter: verdictLife, Reason: fmt.Sprintf("this leader knows no request of kind %q; it may be of an older version", call.Kind)})
 		return nil
 	}
+}
+
+// replaced reports whether the version that a call names is gone: killed, if that is what the call wants.
+func (g *termRun) replaced(call token.Call) bool {
+	if call.Force {
+		return call.Version < g.rec.ForcedVersion
+	}
+	return call.Version < g.rec.Version
 }
 
 // takeRefresh queues an operator's call. A forced one must fit the upstream's own limits at once.
@@ -90,7 +98,7 @@ func (g *termRun) takeReport(ctx context.Context, call token.Call) error {
 		return g.take(ctx, call)
 	}
 	if !g.rec.Condemned && !g.rec.Value.IsZero() {
-		dead, reply := g.verify(ctx)
+		dead, reply := g.confirm(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err() // the call stays in the store for the next leader
 		}
@@ -98,7 +106,7 @@ func (g *termRun) takeReport(ctx context.Context, call token.Call) error {
 			call.Reply(reply)
 			return nil
 		}
-		if err := g.condemn(); err != nil {
+		if err := g.condemn(byReport); err != nil {
 			return err
 		}
 	}
@@ -119,14 +127,12 @@ func (g *termRun) takeReport(ctx context.Context, call token.Call) error {
 	return nil
 }
 
-// verify asks the upstream whether the current value is dead. If it is not, or that could not be learned, the reply says so.
-func (g *termRun) verify(ctx context.Context) (bool, token.Reply) {
+// confirm asks the upstream whether the current value is dead. If it is not, or that could not be learned, the reply says so.
+func (g *termRun) confirm(ctx context.Context) (bool, token.Reply) {
 	if g.policy.TrustReports {
 		return true, token.Reply{}
 	}
-	pctx, cancel := context.WithTimeout(ctx, g.timing.F)
-	defer cancel()
-	health, err := g.cfg.Upstream.Probe(pctx, g.rec.Value)
+	health, err := g.examine(ctx)
 	switch {
 	case errors.Is(err, token.ErrNoProbe):
 		return true, token.Reply{}
@@ -143,23 +149,6 @@ func (g *termRun) verify(ctx context.Context) (bool, token.Reply) {
 	return true, token.Reply{}
 }
 
-// condemn records that the current value is dead, so that no replica hands it out any more.
-func (g *termRun) condemn() error {
-	next := g.rec
-	next.Condemned = true
-	if err := g.put(next); err != nil {
-		return err
-	}
-	now := g.cfg.Clock.Now()
-	if g.reported != 0 {
-		g.retryAt = max(g.retryAt, g.reported.Add(reportSpacing))
-	}
-	g.reported = now
-	g.log.Warn("the token died before its time: another system may be fetching tokens for this application",
-		"version", g.rec.Version, "remedy", "let this broker be the only one that fetches, or use the upstream's stable mode")
-	return nil
-}
-
 func (g *termRun) operatorWaits() bool {
 	for _, c := range g.calls {
 		if c.Kind == token.RequestRefresh {
@@ -167,6 +156,19 @@ func (g *termRun) operatorWaits() bool {
 		}
 	}
 	return false
+}
+
+// answerDone replies to every call that waits for what has just been committed. A forced one waits on if the attempt was not.
+func (g *termRun) answerDone(reply token.Reply) {
+	waiting := g.calls
+	g.calls = nil
+	for _, c := range waiting {
+		if c.Force && !g.replaced(c) {
+			g.calls = append(g.calls, c)
+		} else {
+			c.Reply(reply)
+		}
+	}
 }
 
 // answer replies to every call that waits.

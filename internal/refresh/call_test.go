@@ -276,3 +276,34 @@ func TestATokenIsLostOnlyIfTheUpstreamRefusesForAllOfItsLife(t *testing.T) {
 		})
 	}
 }
+
+// TestAForcedOrderIsDoneOnceTheVersionWasKilled: a refresh by schedule leaves the version that the order names alive for a while, and is
+// not what the order wants; a repetition of an order that was carried out, by someone who lost the answer, is.
+func TestAForcedOrderIsDoneOnceTheVersionWasKilled(t *testing.T) {
+	play(t, stable, func(s *scene) {
+		forceFirst := token.Request{Kind: token.RequestRefresh, Version: 1, Force: true}
+		leaked := s.record().Value.Reveal()
+		s.due()
+		s.until("a refresh by schedule", 20*time.Minute, func() bool { return s.record().Version == 2 && s.allActive() })
+		if !s.up.judge.aliveAt(leaked, time.Now()) {
+			s.t.Fatal("the first token is dead already")
+		}
+		s.up.judge.excuse(leaked) // the order betrays those who hold either
+		s.up.judge.excuse(s.record().Value.Reveal())
+		begun := len(s.begins())
+		for range 3 {
+			if r := s.ask(forceFirst); r.Verdict != token.VerdictDone {
+				t.Errorf("verdict %q (%s), want done", r.Verdict, r.Reason)
+			}
+		}
+		if s.up.judge.aliveAt(leaked, time.Now()) {
+			t.Error("the version that the order names lives")
+		}
+		if rec := s.record(); len(s.begins()) != begun+1 || rec.Version != 3 || rec.ForcedVersion != 3 {
+			t.Errorf("%d attempts for one order, given three times; version %d, forced %d", len(s.begins())-begun, rec.Version, rec.ForcedVersion)
+		}
+		if r := s.ask(token.Request{Kind: token.RequestRefresh, Version: 2, Force: true}); r.Verdict != token.VerdictDone {
+			t.Errorf("an order to kill version 2, which is dead: verdict %q, want done", r.Verdict)
+		}
+	})
+}

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/tokenbroker/tokenbroker/internal/refresh"
 	"github.com/tokenbroker/tokenbroker/internal/token"
 	"github.com/tokenbroker/tokenbroker/internal/view"
 )
@@ -70,8 +71,10 @@ type world struct {
 func newWorld(t *testing.T, seed uint64) *world {
 	j := newJudge(t)
 	up := newUpstream(j)
+	verified := refresh.Policy{Verify: 10 * time.Minute}
 	c := newCluster(t, seed, 3, up,
-		simSpec{name: classic, timing: token.TimingFor(j.overlap)}, simSpec{name: stable, timing: token.TimingFor(j.overlap)})
+		simSpec{name: classic, policy: verified, timing: token.TimingFor(j.overlap)},
+		simSpec{name: stable, policy: verified, timing: token.TimingFor(j.overlap)})
 	c.sync = 45 * time.Second
 	c.setFaults(func(f *faults) {
 		f.lostTxn, f.watch = 0.02, 5*time.Second
@@ -243,6 +246,12 @@ func (w *world) finish() {
 		entry := w.etcd.read(spec.name)
 		if entry.Record.Doubt {
 			w.t.Errorf("L1: %s is still in doubt", spec.name)
+		}
+		if deaths := entry.Record.EarlyDeaths; deaths.Count > 0 {
+			w.t.Errorf("%s died before its time %d times, although nobody else fetched", spec.name, deaths.Count)
+		}
+		if n := len(w.up.probed(spec.name)); n < int(time.Since(w.begin)/time.Hour) {
+			w.t.Errorf("whether %s lives was asked only %d times", spec.name, n)
 		}
 		w.bound(spec)
 	}

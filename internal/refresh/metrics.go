@@ -2,6 +2,7 @@ package refresh
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 type Metrics struct {
 	fetches  *prometheus.CounterVec
 	alone    *prometheus.CounterVec
+	probes   *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 }
 
@@ -28,18 +30,64 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 			Name: "tokenbroker_lone_fetches_total",
 			Help: "Fetches made by this replica for itself while it was cut off from etcd. class: what kind of failure, empty on success.",
 		}, []string{"token", "class"}),
+		probes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tokenbroker_probes_total",
+			Help: "How often this replica, while it led, asked the upstream whether the current token lives: by schedule, and after reports. answer: alive, dead, or none (it could not be learned).",
+		}, []string{"token", "answer"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "tokenbroker_fetch_duration_seconds",
 			Help:    "From announcing a fetch in the store to the upstream's answer.",
 			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}, []string{"token"}),
 	}
-	for _, c := range []prometheus.Collector{m.fetches, m.alone, m.duration} {
+	for _, c := range []prometheus.Collector{m.fetches, m.alone, m.probes, m.duration} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}
 	}
 	return m, nil
+}
+
+// failures lists what comes of attempts that fail, for counters that begin at 0: the first increase of a series that was not there
+// before is invisible to rate().
+var failures = map[token.Outcome][]token.Class{
+	token.OutcomeNone: {
+		token.Transient, token.Unreachable, token.Address, token.MinuteQuota, token.DailyQuota, token.Blocked, token.Human, token.Bug,
+	},
+	token.OutcomeUnknown: {token.Transient, token.MinuteQuota, token.Human, token.Bug},
+}
+
+// noAnswer is the label of a probe that learned nothing.
+const noAnswer = "none"
+
+// expect makes the counters of a token begin at 0. m may be nil.
+func (m *Metrics) expect(name string) {
+	if m == nil {
+		return
+	}
+	m.fetches.WithLabelValues(name, string(token.OutcomeToken), "")
+	m.alone.WithLabelValues(name, "")
+	for outcome, classes := range failures {
+		for _, class := range classes {
+			m.fetches.WithLabelValues(name, string(outcome), string(class))
+		}
+	}
+	for _, answer := range []string{string(token.Alive), string(token.Dead), noAnswer} {
+		m.probes.WithLabelValues(name, answer)
+	}
+	m.duration.WithLabelValues(name)
+}
+
+// probed counts one question whether a token lives. m may be nil.
+func (m *Metrics) probed(name string, health token.Health, err error) {
+	if m == nil || errors.Is(err, token.ErrNoProbe) {
+		return
+	}
+	answer := string(health)
+	if err != nil {
+		answer = noAnswer
+	}
+	m.probes.WithLabelValues(name, answer).Inc()
 }
 
 // note logs and counts what came of an attempt.

@@ -36,7 +36,7 @@ func (g *termRun) heed(o token.Orphan) error {
 			return err
 		}
 		g.succeeded(now.At.Add(o.IssuedAt.Add(o.Life).Sub(now.Wall)))
-		g.answer(token.Reply{Verdict: token.VerdictDone})
+		g.answerDone(token.Reply{Verdict: token.VerdictDone})
 		log.Info("adopted the token that an earlier leader fetched", "version", next.Version)
 	case open && o.Outcome == token.OutcomeNone:
 		next.Pending = nil

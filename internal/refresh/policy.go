@@ -35,9 +35,15 @@ type Policy struct {
 	DailyBudget int64
 	// Reserve is the part of the budget that is kept for a token that is near its end or missing. Default a tenth.
 	Reserve int64
+	// Verify is how often the leader asks the upstream whether the current value still lives; at least LeastVerify, 0: never. So it
+	// notices that somebody else ended its life before callers report it.
+	Verify time.Duration
 	// TrustReports makes the leader act on a report of invalidity without asking the upstream first.
 	TrustReports bool
 }
+
+// LeastVerify is the shortest Policy.Verify.
+const LeastVerify = 10 * time.Second
 
 // Why a fetch is due.
 const (
@@ -74,6 +80,9 @@ func (p Policy) Complete(traits token.Traits, timing token.Timing) (Policy, erro
 	}
 	if p.DailyBudget < 1 || p.Reserve < 0 || p.Reserve >= p.DailyBudget {
 		return p, fmt.Errorf("%w: the reserve is %d, must be less than the daily budget, %d", ErrBadPolicy, p.Reserve, p.DailyBudget)
+	}
+	if p.Verify != 0 && p.Verify < LeastVerify {
+		return p, fmt.Errorf("%w: asking every %v whether the token lives is too often, at most every %v", ErrBadPolicy, p.Verify, LeastVerify)
 	}
 	for _, r := range p.Rules {
 		if r.Calendar == nil && r.Every < time.Second {

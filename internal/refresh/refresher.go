@@ -91,6 +91,7 @@ func New(cfg Config) (*Refresher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("token %q: %w", cfg.Name, err)
 	}
+	cfg.Metrics.expect(cfg.Name)
 	if cfg.NewAttempt == nil {
 		cfg.NewAttempt = rand.Text
 	}

@@ -36,9 +36,9 @@ func (g *termRun) commit(intent token.Intent, f fetched) error {
 	// gofail: var refreshAfterCommit struct{}
 	g.succeeded(f.wrote.At.Add(f.grant.Life))
 	if same {
-		g.answer(token.Reply{Verdict: token.VerdictUnchanged, Reason: "the upstream answered with the same token"})
+		g.answerDone(token.Reply{Verdict: token.VerdictUnchanged, Reason: "the upstream answered with the same token"})
 	} else {
-		g.answer(token.Reply{Verdict: token.VerdictDone})
+		g.answerDone(token.Reply{Verdict: token.VerdictDone})
 	}
 	return nil
 }
@@ -53,6 +53,9 @@ func (g *termRun) isDead(intent token.Intent, value token.Secret) bool {
 func granted(rec token.Record, o token.Orphan, source string, now time.Time) token.Record {
 	if rec.Value.IsZero() || rec.Value != o.Value || rec.Floor >= rec.Version && rec.Floor > 0 {
 		rec.Version = max(rec.Version, rec.Floor) + 1
+	}
+	if p := rec.Pending; p != nil && p.Forced {
+		rec.ForcedVersion = rec.Version
 	}
 	rec.Source, rec.Value, rec.IssuedAt, rec.Life = source, o.Value, o.IssuedAt, o.Life
 	rec.Pending, rec.Doubt, rec.Drained, rec.Condemned = nil, false, false, false

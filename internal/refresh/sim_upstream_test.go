@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +38,8 @@ type upstream struct {
 	buried   string                                        // a value that the probe calls dead, and a fetch does not know of
 	counts   map[string]*outcomes
 	tries    map[string][]try
+	probes   map[string][]time.Time          // when it was asked whether a token lives
+	probing  func(ctx context.Context) error // if set, comes before the answer to that; an error takes its place
 }
 
 // try is one request that was written, and whether the upstream was made to fail it.
@@ -45,11 +48,17 @@ type try struct {
 	failed bool
 }
 
+// commitTime is how long a request that succeeds takes at most to be answered and committed, over a slow etcd.
+const commitTime = 10 * time.Second
+
 // outcomes counts what attempts came to, for the bound on their number.
 type outcomes struct{ lost, refused, unwritten, issued int }
 
 func newUpstream(j *judge) *upstream {
-	u := &upstream{judge: j, downFor: map[int]bool{}, lastOK: time.Now(), counts: map[string]*outcomes{}, tries: map[string][]try{}}
+	u := &upstream{
+		judge: j, downFor: map[int]bool{}, lastOK: time.Now(), counts: map[string]*outcomes{}, tries: map[string][]try{},
+		probes: map[string][]time.Time{},
+	}
 	u.renamed.Store("")
 	return u
 }
@@ -67,13 +76,14 @@ func (u *upstream) regime(down bool, refusing *token.Failure) {
 // source names the application behind a token; rename changes it, as a new configuration does.
 func (u *upstream) source(name string) string { return name + u.renamed.Load().(string) }
 
-// refusedFrom reports whether the upstream failed every request that was written since a moment, and how many those were.
+// refusedFrom reports whether the upstream failed every request that was written since a moment, and how many those were. One that
+// succeeds and is not committed yet does not count.
 func (u *upstream) refusedFrom(name string, since time.Time) (bool, int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	n := 0
 	for _, t := range u.tries[name] {
-		if t.at.Before(since) {
+		if t.at.Before(since) || !t.failed && time.Since(t.at) < commitTime {
 			continue
 		}
 		if n++; !t.failed {
@@ -95,6 +105,20 @@ func (u *upstream) bury(value token.Secret) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.buried = value.Reveal()
+}
+
+// probe sets what comes before the answer to a probe.
+func (u *upstream) probe(first func(ctx context.Context) error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.probing = first
+}
+
+// probed returns when it was asked whether a token lives.
+func (u *upstream) probed(name string) []time.Time {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Clone(u.probes[name])
 }
 
 // lastTries describes the last n requests.
@@ -156,13 +180,19 @@ type client struct {
 func (c *client) Traits() token.Traits { return c.inc.cluster.up.traits(c.name) }
 
 func (c *client) Probe(ctx context.Context, value token.Secret) (token.Health, error) {
+	u := c.inc.cluster.up
+	u.mu.Lock()
+	u.probes[c.name] = append(u.probes[c.name], time.Now())
+	buried, probing := u.buried, u.probing
+	u.mu.Unlock()
+	if probing != nil {
+		if err := probing(ctx); err != nil {
+			return "", err
+		}
+	}
 	if err := nap(ctx, between(c.rng, 10*time.Millisecond, 200*time.Millisecond)); err != nil {
 		return "", err
 	}
-	u := c.inc.cluster.up
-	u.mu.Lock()
-	buried := u.buried
-	u.mu.Unlock()
 	if value.Reveal() != buried && u.judge.aliveAt(value.Reveal(), time.Now()) {
 		return token.Alive, nil
 	}

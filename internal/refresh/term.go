@@ -30,6 +30,7 @@ type termRun struct {
 	forceNext bool            // the upstream answered a normal fetch with the condemned value
 	lost      int             // attempts in a row that did not reach the upstream
 	calls     []token.Call    // to be answered by the next attempt
+	probes    probes
 }
 
 // quietWait is the time in which no attempt may begin: until wait after from, and until late.
@@ -52,6 +53,7 @@ func (g *termRun) win(ctx context.Context) error {
 	if err := g.adopt(entry); err != nil {
 		return err
 	}
+	g.probes.begun = read
 	if g.rec.Issued() {
 		g.beQuiet(read)
 	}
@@ -81,7 +83,8 @@ func (g *termRun) serve(ctx context.Context, inbox Inbox) error {
 	for {
 		at, why := g.next()
 		now := g.cfg.Clock.Now()
-		timer.Reset(min(max(at.Sub(now), 0), longestTimer))
+		probe := g.probeAt(at)
+		timer.Reset(min(max(min(at, probe).Sub(now), 0), longestTimer))
 		var err error
 		select {
 		case <-ctx.Done():
@@ -91,8 +94,12 @@ func (g *termRun) serve(ctx context.Context, inbox Inbox) error {
 		case call := <-inbox.Calls:
 			err = g.takeOrRetry(ctx, call)
 		case <-timer.C:
-			if ctx.Err() == nil && g.cfg.Clock.Now() >= at {
+			switch now := g.cfg.Clock.Now(); {
+			case ctx.Err() != nil:
+			case now >= at:
 				err = g.attempt(ctx, why)
+			case now >= probe:
+				err = g.probe(ctx)
 			}
 		}
 		if errors.Is(err, token.ErrConflict) {

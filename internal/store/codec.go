@@ -34,6 +34,7 @@ type storedRecord struct {
 	Spent       storedSpending       `json:"spent"`
 	LastFailure *storedFailure       `json:"last_failure,omitempty"`
 	Failures    int                  `json:"failures,omitempty"`
+	Forced      int64                `json:"forced_version,omitempty"`
 	Floor       int64                `json:"floor,omitempty"`
 	EarlyDeaths *storedDeaths        `json:"early_deaths,omitempty"`
 	HandedOver  map[string]time.Time `json:"handed_over,omitempty"`
@@ -97,7 +98,7 @@ func (s *Store) encodeRecord(key, write string, term int64, rec token.Record) ([
 		IssuedAt: rec.IssuedAt.UTC(), LifeMillis: rec.Life.Milliseconds(),
 		Pending: (*storedIntent)(rec.Pending), Doubt: rec.Doubt, Drained: rec.Drained, Condemned: rec.Condemned,
 		RefreshedAt: rec.RefreshedAt.UTC(), Spent: storedSpending(rec.Spent), Failures: rec.Failures, HandedOver: rec.HandedOver,
-		LastFailure: encodeFailure(&rec.LastFailure), Floor: rec.Floor,
+		LastFailure: encodeFailure(&rec.LastFailure), Forced: rec.ForcedVersion, Floor: rec.Floor,
 	}
 	if rec.EarlyDeaths != (token.EarlyDeaths{}) {
 		out.EarlyDeaths = &storedDeaths{Count: rec.EarlyDeaths.Count, Last: rec.EarlyDeaths.Last.UTC()}
@@ -142,14 +143,15 @@ func (s *Store) decodeRecord(key string, data []byte) (token.Record, error) {
 	if err != nil {
 		return token.Record{}, err
 	}
-	if in.Version < 0 || in.LifeMillis < 0 || in.LifeMillis > longestMillis || in.Failures < 0 || in.Floor < 0 || in.Version == 0 && !value.IsZero() {
+	if in.Version < 0 || in.LifeMillis < 0 || in.LifeMillis > longestMillis || in.Failures < 0 || in.Forced < 0 || in.Floor < 0 ||
+		in.Version == 0 && !value.IsZero() {
 		return token.Record{}, fmt.Errorf("%w: %s contradicts itself", errFinal, key)
 	}
 	rec := token.Record{
 		Version: in.Version, Source: in.Source, Value: value, IssuedAt: in.IssuedAt, Life: duration(in.LifeMillis),
 		Pending: (*token.Intent)(in.Pending), Doubt: in.Doubt, Drained: in.Drained, Condemned: in.Condemned,
 		RefreshedAt: in.RefreshedAt, Spent: token.Spending(in.Spent), Failures: in.Failures, HandedOver: in.HandedOver,
-		Floor: in.Floor, Unknown: unknown,
+		ForcedVersion: in.Forced, Floor: in.Floor, Unknown: unknown,
 	}
 	if in.EarlyDeaths != nil {
 		rec.EarlyDeaths = token.EarlyDeaths(*in.EarlyDeaths)

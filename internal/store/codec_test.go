@@ -61,6 +61,9 @@ func anyRecord(t *rapid.T) token.Record {
 			Message: text.Draw(t, "message"), RetryAfter: span.Draw(t, "retry after"), At: when.Draw(t, "failed at"),
 		}
 	}
+	if rapid.Bool().Draw(t, "was forced") {
+		rec.ForcedVersion = rapid.Int64Range(1, 1<<62).Draw(t, "forced version")
+	}
 	if rapid.Bool().Draw(t, "was fetched alone") {
 		rec.Floor = rapid.Int64Range(1, 1<<62).Draw(t, "floor")
 	}

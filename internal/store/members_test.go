@@ -30,7 +30,7 @@ func fullRecord() token.Record {
 			Outcome: token.OutcomeUnknown, Class: token.Transient, Written: true, Code: "timeout", Meaning: "meaning", Remedy: "remedy",
 			Message: "message", RetryAfter: time.Second, At: at, Replica: "r1",
 		},
-		Failures: 1, Floor: 6, EarlyDeaths: token.EarlyDeaths{Count: 1, Last: at}, HandedOver: map[string]time.Time{"r1": at},
+		Failures: 1, ForcedVersion: 5, Floor: 6, EarlyDeaths: token.EarlyDeaths{Count: 1, Last: at}, HandedOver: map[string]time.Time{"r1": at},
 	}
 }
 

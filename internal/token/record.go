@@ -38,6 +38,9 @@ type Record struct {
 	// Failures counts the failed attempts since the last commit.
 	Failures int
 
+	// ForcedVersion is the version that the last forced attempt brought; every one before it was killed. 0 if there was none.
+	ForcedVersion int64
+
 	// Floor is the highest version under which a replica served a value that it fetched alone, while it was cut off from the store; the
 	// next commit goes above it, so that no caller sees a version go back. 0 if none, and again after that commit.
 	Floor int64
