@@ -10,7 +10,7 @@ import (
 
 // Catalogue returns every fault that fits in a run, in an order that is always the same.
 func Catalogue(times Times, duration time.Duration, failpointNames []string) []Fault {
-	all := slices.Concat(processes(), links(), members(), upstream(), failpoints(failpointNames))
+	all := slices.Concat(processes(), links(), members(), upstream(), failpoints(failpointNames), deposed(failpointNames))
 	return slices.DeleteFunc(all, func(f Fault) bool { return f.Least != nil && f.Least(times) > duration })
 }
 

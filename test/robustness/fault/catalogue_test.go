@@ -17,7 +17,7 @@ func times() fault.Times {
 }
 
 func catalogue() []fault.Fault {
-	return fault.Catalogue(times(), time.Hour, []string{"refreshBeforeBegin", "storeAnswerLost"})
+	return fault.Catalogue(times(), time.Hour, []string{"refreshBeforeBegin", "refreshBeforeWrite", "refreshBeforeCommit", "storeAnswerLost"})
 }
 
 func TestEveryFaultIsWhole(t *testing.T) {
@@ -45,7 +45,7 @@ func TestEveryFaultIsWhole(t *testing.T) {
 }
 
 func TestShortRunsLackTheFaultsThatTakeLong(t *testing.T) {
-	long, short := catalogue(), fault.Catalogue(times(), time.Minute, []string{"refreshBeforeBegin", "storeAnswerLost"})
+	long, short := catalogue(), fault.Catalogue(times(), time.Minute, []string{"refreshBeforeBegin", "refreshBeforeWrite", "refreshBeforeCommit", "storeAnswerLost"})
 	if len(short) >= len(long) {
 		t.Errorf("%d faults in a minute, %d in an hour", len(short), len(long))
 	}
@@ -60,7 +60,7 @@ func TestFaultsAreSelectedByName(t *testing.T) {
 		want  []string
 	}{
 		{[]string{"restart"}, []string{"restart"}},
-		{[]string{"pause-at-*", "restart"}, []string{"pause-at-refreshBeforeBegin", "restart"}},
+		{[]string{"pause-at-refreshBeforeB*", "restart"}, []string{"pause-at-refreshBeforeBegin", "restart"}},
 		{[]string{"clock-*"}, []string{"clock-wrong", "clock-jumps"}},
 	} {
 		got, err := fault.Select(catalogue(), c.names)

@@ -59,7 +59,7 @@ func pausedInTheAct(t Times, rng *rand.Rand) time.Duration {
 	if rng.IntN(4) == 0 {
 		return between(t.SessionTTL/4, t.SessionTTL, rng)
 	}
-	return between(t.SessionTTL+time.Second, t.SessionTTL+t.Protocol.W+t.Protocol.D, rng)
+	return between(t.SessionTTL+time.Second, t.SessionTTL+2*t.Protocol.W, rng)
 }
 
 func crashAt(name string) func(context.Context, *Scene, *rand.Rand) (Wound, error) {
@@ -83,7 +83,7 @@ func (s *Scene) strikeAt(ctx context.Context, name string, rng *rand.Rand, how f
 		return Wound{}, err
 	}
 	stop := s.bringAbout(ctx, name, rng)
-	b, err := s.meet(ctx, name)
+	b, err := s.meet(ctx, name, nil)
 	if err != nil {
 		return Wound{Heal: func(ctx context.Context) error { stop(); return s.arm(ctx, name, "", nil) }}, err
 	}
@@ -127,7 +127,7 @@ func holdAt(name string) func(context.Context, *Scene, *rand.Rand) (Wound, error
 			return Wound{}, err
 		}
 		stop := s.bringAbout(ctx, name, rng)
-		b, err := s.meet(ctx, name)
+		b, err := s.meet(ctx, name, nil)
 		wound := Wound{Detail: fmt.Sprintf("for %v", d.Round(time.Millisecond)), Heal: func(ctx context.Context) error {
 			stop()
 			err := s.arm(ctx, name, "", nil)
@@ -169,10 +169,13 @@ func (s *Scene) arm(ctx context.Context, name, terms string, but *site.Broker) e
 	return nil
 }
 
-// meet waits until a broker is at a failpoint, and returns it.
-func (s *Scene) meet(ctx context.Context, name string) (*site.Broker, error) {
+// meet waits until a broker, but one, is at a failpoint, and returns it.
+func (s *Scene) meet(ctx context.Context, name string, but *site.Broker) (*site.Broker, error) {
 	for began := time.Now(); time.Since(began) < rendezvous; {
 		for _, b := range s.Site.Brokers {
+			if b == but {
+				continue
+			}
 			if n, err := b.FailpointCount(ctx, name); err == nil && n > 0 {
 				return b, nil
 			}
@@ -205,7 +208,7 @@ func (s *Scene) resign(ctx context.Context) {
 		if !b.Running() {
 			continue
 		}
-		e := history.Event{Kind: history.Resign, Actor: "storm", Replica: b.ID, Sent: s.Recorder.Now()}
+		e := history.Event{Kind: history.Resign, Actor: Actor, Replica: b.ID, Sent: s.Recorder.Now()}
 		_, err := tokenbrokerv1.NewAdminServiceClient(b.Conn()).ResignLeadership(ctx, &tokenbrokerv1.ResignLeadershipRequest{})
 		e.Received, e.Code, e.Detail = s.Recorder.Now(), status.Code(err).String(), status.Convert(err).Message()
 		s.Recorder.Add(e)

@@ -15,6 +15,8 @@ import (
 const (
 	realG     = 5 * time.Second
 	realDelay = 1500 * time.Millisecond
+	// callTime is after how long a broker gives up a call to etcd.
+	callTime = 3 * time.Second
 )
 
 // links are the faults of the network between brokers and etcd.
@@ -47,6 +49,14 @@ func links() []Fault {
 			Name: "etcd-very-slow", About: "etcd's answers to all brokers are 1.5 s late",
 			Weight: 1, Breaks: Links, Effects: []string{history.EffectCut}, Lasts: lasting(3*time.Second, 15*time.Second),
 			Inject: slow(func(Times) time.Duration { return realDelay }),
+		},
+		{
+			Name: "answers-late", About: "etcd's answers to one follower come later than what W falls short of the overlap, but before a call gives up",
+			Weight: 2, Breaks: Links, Effects: []string{history.EffectCut}, Lasts: lasting(8*time.Second, 25*time.Second), Inject: delayAnswers,
+		},
+		{
+			Name: "requests-late", About: "what the leader says to one member arrives when its call has given up; it speaks to the others as ever",
+			Weight: 2, Breaks: Links, Effects: []string{history.EffectCut}, Lasts: lasting(10*time.Second, 25*time.Second), Inject: delayRequests,
 		},
 		{
 			Name: "compaction", About: "etcd forgets its history while the watch of one broker is held up and tokens change",
@@ -125,4 +135,36 @@ func compact(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) {
 		wound.Detail = "no token changed"
 	}
 	return wound, s.Site.Compact(ctx)
+}
+
+func delayAnswers(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) {
+	b, err := s.follower(ctx, rng)
+	if err != nil {
+		return Wound{}, err
+	}
+	least := s.Times.Overlap - s.Times.Protocol.W
+	late := between(least+(callTime-least)/5, least+(callTime-least)*4/5, rng)
+	b.Etcd.Delay(netfault.ToClient, late)
+	return Wound{Replica: b.ID, Detail: fmt.Sprintf("by %v", late), Heal: func(context.Context) error { b.Etcd.Heal(); return nil }}, nil
+}
+
+// delayRequests delays the leader's way to one member, and has one token fetched after the other meanwhile.
+func delayRequests(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) {
+	b, err := s.leader(ctx, rng)
+	if err != nil {
+		return Wound{}, err
+	}
+	late := between(callTime*6/5, callTime*2, rng)
+	pick(rng, b.Etcd).Delay(netfault.ToServer, late)
+	var stops []func()
+	for range 2 {
+		stops = append(stops, s.provoke(ctx, pick(rng, s.Tokens).Name, rng))
+	}
+	return Wound{Replica: b.ID, Detail: fmt.Sprintf("by %v", late), Heal: func(context.Context) error {
+		b.Etcd.Heal()
+		for _, stop := range stops {
+			stop()
+		}
+		return nil
+	}}, nil
 }

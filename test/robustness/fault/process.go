@@ -131,7 +131,7 @@ func startWithWrongClock(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, 
 	off := wrong(rng)
 	wound := Wound{Replica: b.ID, Detail: fmt.Sprintf("off by %v", off), Heal: func(context.Context) error { return b.SetClock(0) }}
 	killed := history.Event{
-		Kind: history.Fault, Code: history.EffectKilled, Actor: "storm", Replica: b.ID, Reason: "clock-wrong", Sent: s.Recorder.Now(),
+		Kind: history.Fault, Code: history.EffectKilled, Actor: "clock-wrong", Replica: b.ID, Reason: "clock-wrong", Sent: s.Recorder.Now(),
 	}
 	if err := b.Kill(); err != nil {
 		return wound, err

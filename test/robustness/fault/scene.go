@@ -80,7 +80,7 @@ func (s *Scene) refresh(ctx context.Context, name string, rng *rand.Rand) error 
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.Times.Protocol.W+s.Times.Protocol.F)
 	defer cancel()
-	e := history.Event{Kind: history.Refresh, Actor: "storm", Replica: b.ID, Token: name, Sent: s.Recorder.Now()}
+	e := history.Event{Kind: history.Refresh, Actor: Actor, Replica: b.ID, Token: name, Sent: s.Recorder.Now()}
 	resp, err := tokenbrokerv1.NewAdminServiceClient(b.Conn()).RefreshToken(ctx, &tokenbrokerv1.RefreshTokenRequest{Name: name})
 	e.Received, e.Code = s.Recorder.Now(), status.Code(err).String()
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,6 +20,12 @@ const (
 	// healTime is how long a healing may take on a busy machine: members of etcd and brokers are started in it.
 	healTime = 90 * time.Second
 )
+
+// Actor is the actor of the history's event of a fault that the storm drew. A fault may be the cause of further events.
+const Actor = "storm"
+
+// Moot reports whether a fault of the history found nothing to break.
+func Moot(e history.Event) bool { return strings.HasPrefix(e.Detail, ErrMoot.Error()) }
 
 // StormConfig says what breaks when.
 type StormConfig struct {
@@ -110,7 +117,7 @@ func (s *Storm) Run(ctx context.Context) error {
 // strike breaks, waits and heals.
 func (s *Storm) strike(ctx context.Context, f *Fault, rng *rand.Rand) error {
 	lasts := f.Lasts(s.cfg.Scene.Times, rng)
-	e := history.Event{Kind: history.Fault, Actor: "storm", Reason: f.Name, Sent: s.cfg.Scene.Recorder.Now()}
+	e := history.Event{Kind: history.Fault, Actor: Actor, Reason: f.Name, Sent: s.cfg.Scene.Recorder.Now()}
 	id := s.begin(f, e)
 	defer s.end(id)
 	wound, err := f.Inject(ctx, s.cfg.Scene, rng)

@@ -1,0 +1,68 @@
+package fault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/tokenbroker/tokenbroker/test/robustness/history"
+	"github.com/tokenbroker/tokenbroker/test/robustness/site"
+)
+
+// The failpoints at which leaders are struck here.
+const (
+	beforeWrite  = "refreshBeforeWrite"
+	beforeCommit = "refreshBeforeCommit"
+)
+
+// deposed are leaders that wake up when they lead no more, with a request that they were just about to write.
+func deposed(names []string) []Fault {
+	if !slices.Contains(names, beforeWrite) || !slices.Contains(names, beforeCommit) {
+		return nil
+	}
+	return []Fault{
+		{
+			Name: "late-request", About: "SIGSTOP of the leader that is about to write its request, until its successor has committed",
+			Weight: 2, Breaks: Brokers, Effects: []string{history.EffectHeld, history.EffectPaused}, Lasts: untilSucceeded, Inject: pauseAt(beforeWrite),
+		},
+		{
+			Name: "late-request-meets-commit", About: "the same, but it goes on just when its successor is about to commit",
+			Weight: 2, Breaks: Brokers, Effects: []string{history.EffectHeld, history.EffectPaused}, Lasts: lasting(time.Second, 2*time.Second),
+			Inject: wakeAtCommit,
+		},
+	}
+}
+
+// untilSucceeded is the end of the session, an election, a quiet wait, and a fetch.
+func untilSucceeded(t Times, rng *rand.Rand) time.Duration {
+	d := t.SessionTTL + t.Protocol.W + 2*time.Second
+	return between(d, d+t.Protocol.W/2, rng)
+}
+
+// wakeAtCommit pauses a leader that is about to write, waits until another broker is about to commit, and lets the first go on.
+func wakeAtCommit(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) {
+	wound, err := pauseAt(beforeWrite)(ctx, s, rng)
+	if err != nil {
+		return wound, err
+	}
+	resume := wound.Heal
+	wound.Heal = func(ctx context.Context) error { return errors.Join(resume(ctx), s.arm(ctx, beforeCommit, "", nil)) }
+	i := slices.IndexFunc(s.Site.Brokers, func(b *site.Broker) bool { return b.ID == wound.Replica })
+	paused := s.Site.Brokers[i]
+	if err := s.arm(ctx, beforeCommit, fmt.Sprintf("1*sleep(%d)", (2*s.Times.Protocol.D).Milliseconds()*3/4), paused); err != nil {
+		return wound, err
+	}
+	for began := time.Now(); time.Since(began) < s.Times.SessionTTL+3*s.Times.Protocol.W; {
+		if _, err := s.meet(ctx, beforeCommit, paused); err == nil {
+			return wound, paused.Resume()
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	wound.Detail = "nobody was about to commit"
+	return wound, nil
+}

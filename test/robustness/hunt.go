@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/tokenbroker/tokenbroker/test/robustness/build"
+	"github.com/tokenbroker/tokenbroker/test/robustness/fault"
+)
+
+// hunt is how a mutant is caught.
+type hunt struct {
+	// storms are the faults that it needs: see build.Needs.
+	storms [][]string
+	// quiet: an operator's commands would hide what the mutant does.
+	quiet bool
+}
+
+// hunts are the hunts by the mutants' names.
+func hunts() map[string]hunt {
+	lost := []string{"wechat-answer-lost", "wechat-hang-after"}
+	return map[string]hunt{
+		"no-fence":         {storms: [][]string{{"pause-at-refreshBeforeBegin", "pause-at-refreshBeforeCommit"}}},
+		"no-revision":      {storms: [][]string{{"requests-late"}}},
+		"leased-record":    {storms: [][]string{{"kill-leader"}}},
+		"no-orphan":        {storms: [][]string{{"late-request"}}, quiet: true},
+		"blind-orphans":    {storms: [][]string{{"late-request-meets-commit"}}, quiet: true},
+		"phantom-leader":   {storms: [][]string{{"kill-follower", "restart"}}},
+		"no-intent":        {storms: [][]string{{"crash-at-refreshAfterWrite", "crash-at-refreshBeforeCommit"}}},
+		"no-quiet-wait":    {storms: [][]string{lost}},
+		"forgotten-doubt":  {storms: [][]string{{"wechat-lost-then-refused"}}},
+		"sync-at-receive":  {storms: [][]string{{"answers-late"}, lost}},
+		"no-sync-cap":      {storms: [][]string{{"cut-off", "pause-follower"}}},
+		"any-report":       {storms: [][]string{{"foreign-fetch"}}},
+		"replaying-client": {storms: [][]string{{"wechat-answer-lost"}}},
+	}
+}
+
+// all is every hunt at once, with which the broker as it is must not be caught.
+func all() hunt {
+	var h hunt
+	for _, m := range build.Mutants() {
+		for _, names := range hunts()[m.Name].storms {
+			if len(h.storms) == 0 {
+				h.storms = [][]string{nil}
+			}
+			for _, name := range names {
+				if !slices.Contains(h.storms[0], name) {
+					h.storms[0] = append(h.storms[0], name)
+				}
+			}
+		}
+	}
+	return h
+}
+
+// trophy is what came of a hunt.
+type trophy struct {
+	mutant build.Mutant
+	seed   uint64
+	result result
+	err    error
+}
+
+// caughtBy names the checks that failed.
+func (t trophy) caughtBy() []string {
+	var names []string
+	for _, k := range t.result.verdict.Checks {
+		if k.Violated > 0 {
+			names = append(names, k.Name)
+		}
+	}
+	if t.result.crash != nil {
+		names = append(names, "crash")
+	}
+	return names
+}
+
+// pursue hunts one mutant, or runs the broker as it is if that has no name.
+func pursue(ctx context.Context, f flags, h hunt, m build.Mutant, parent home, errs io.Writer) trophy {
+	t := trophy{mutant: m, seed: f.seed}
+	var p programs
+	var place home
+	if place, t.err = newHome(filepath.Join(parent.dir, "hunt-"+nameOf(m))); t.err != nil {
+		return t
+	}
+	fmt.Fprintf(errs, "%s: building\n", nameOf(m))
+	if p, t.err = compile(ctx, filepath.Join(parent.dir, "programs"), m); t.err != nil {
+		return t
+	}
+	if f.faults != "" {
+		h.storms = [][]string{names(f.faults)}
+	}
+	fmt.Fprintf(errs, "%s: hunting for at most %v\n", nameOf(m), f.duration)
+	t.result, t.err = execute(ctx, order{
+		seed: f.seed, duration: f.duration, storms: h.storms, operator: !h.quiet, hunt: true, dir: place.site, programs: p,
+	})
+	if saved := place.save(t.result); t.err == nil {
+		t.err = saved
+	}
+	return t
+}
+
+func nameOf(m build.Mutant) string {
+	if m.Name == "" {
+		return "none"
+	}
+	return m.Name
+}
+
+// huntOne hunts the mutant that was named.
+func huntOne(ctx context.Context, f flags, out, errs io.Writer) error {
+	m, err := mutant(f.mutant)
+	if err != nil {
+		return err
+	}
+	place, err := newHome(f.keep)
+	if err != nil {
+		return err
+	}
+	t := pursue(ctx, f, hunts()[m.Name], m, place, errs)
+	if t.err != nil {
+		return fmt.Errorf("%w\nwhat there is of it is in %s", t.err, place.dir)
+	}
+	if err := newReport(f, t.result).print(out, f.json); err != nil {
+		return err
+	}
+	if len(t.caughtBy()) == 0 {
+		return fmt.Errorf("%w: mutant %s was not caught with seed %d\nagain: %s\nthe history and the logs are in %s",
+			errBroken, m.Name, f.seed, f.command(), place.dir)
+	}
+	fmt.Fprintf(errs, "caught by %s\n", strings.Join(t.caughtBy(), ", "))
+	return place.leave()
+}
+
+// huntAll hunts every mutant, one after the other, and lets the broker as it is go through the same.
+func huntAll(ctx context.Context, f flags, out, errs io.Writer) error {
+	place, err := newHome(f.keep)
+	if err != nil {
+		return err
+	}
+	trophies := []trophy{pursue(ctx, f, all(), build.Mutant{}, place, errs)}
+	for _, m := range build.Mutants() {
+		if ctx.Err() == nil {
+			trophies = append(trophies, pursue(ctx, f, hunts()[m.Name], m, place, errs))
+		}
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "mutant\tcaught by\tafter\tfaults\tseed\n")
+	good := ctx.Err() == nil
+	for _, t := range trophies {
+		by, innocent := strings.Join(t.caughtBy(), ", "), t.mutant.Name == ""
+		switch {
+		case t.err != nil:
+			by, good = "VOID: "+t.err.Error(), false
+		case innocent && by == "":
+			by = "nothing, as it should be"
+		case innocent:
+			by, good = "CAUGHT BY "+by, false
+		case by == "":
+			by, good = "NOT CAUGHT", false
+		}
+		fmt.Fprintf(table, "%s\t%s\t%v\t%d\t%d\n", nameOf(t.mutant), by, t.result.took.Round(time.Second), newReport(f, t.result).Injected, t.seed)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if !good {
+		return fmt.Errorf("%w, or a mutant was not caught; histories and logs are in %s", errBroken, place.dir)
+	}
+	return place.leave()
+}
+
+// list prints the faults and the mutants.
+func list(ctx context.Context, out io.Writer) error {
+	points, err := build.Failpoints(ctx)
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, f := range fault.Catalogue(times(), 24*time.Hour, points) {
+		fmt.Fprintf(table, "%s\t%s\n", f.Name, f.About)
+	}
+	fmt.Fprintln(table)
+	for _, m := range build.Mutants() {
+		fmt.Fprintf(table, "%s\t%s\n", m.Name, m.What)
+	}
+	return table.Flush()
+}

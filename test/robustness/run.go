@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tokenbroker/tokenbroker/internal/embedded"
+	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
+	"github.com/tokenbroker/tokenbroker/test/robustness/fault"
+	"github.com/tokenbroker/tokenbroker/test/robustness/history"
+	"github.com/tokenbroker/tokenbroker/test/robustness/judge"
+	"github.com/tokenbroker/tokenbroker/test/robustness/site"
+	"github.com/tokenbroker/tokenbroker/test/robustness/traffic"
+)
+
+// order is what to run.
+type order struct {
+	seed     uint64
+	duration time.Duration
+	// storms are the faults' names, for each storm; several storms rage at the same time. One without names has the whole catalogue.
+	storms [][]string
+	// operator: there is one.
+	operator bool
+	// hunt: the run ends, without recovery, as soon as a promise is broken.
+	hunt bool
+	dir  string
+	programs
+}
+
+// How often a hunt is judged while it goes on, and how long the recovery after a storm may take before the run goes on to the judgement, which then
+// finds the same.
+const (
+	judgePace    = 8 * time.Second
+	recoveryTime = 3 * time.Minute
+	healTime     = 2 * time.Minute
+)
+
+// run is one run under way.
+type run struct {
+	order
+	recorder *history.Recorder
+	site     *site.Site
+	scene    *fault.Scene
+	observer *traffic.Observer
+	members  []*clientv3.Client
+	storms   []*fault.Storm
+	// prey is the judgement at the moment at which a hunt had a promise broken.
+	prey judge.Verdict
+}
+
+// result is what came of a run.
+type result struct {
+	verdict judge.Verdict
+	// crash is what went wrong with the processes by themselves.
+	crash  error
+	events []history.Event
+	issued []history.Issued
+	took   time.Duration
+}
+
+func (r result) passed() bool { return r.crash == nil && r.verdict.Passed() }
+
+// execute runs an order to its end. An error means that the run is void: nothing was judged.
+func execute(ctx context.Context, o order) (result, error) {
+	began := time.Now()
+	r := &run{order: o, recorder: history.NewRecorder()}
+	if err := r.prepare(ctx); err != nil {
+		return result{}, err
+	}
+	err := r.play(ctx)
+	final := r.testify(!r.hunt)
+	crash := r.site.Close()
+	for _, c := range r.members {
+		_ = c.Close()
+	}
+	if err != nil && crash == nil {
+		return result{events: final.Events}, err
+	}
+	res := result{verdict: r.prey, crash: crash, events: final.Events, issued: final.Issued, took: time.Since(began)}
+	if !caught(r.prey) {
+		res.verdict = judge.Judge(final)
+	}
+	return res, nil
+}
+
+// prepare starts the site, and whom the run needs.
+func (r *run) prepare(ctx context.Context) error {
+	var err error
+	if r.site, err = site.Start(ctx, site.Config{
+		Dir: r.dir, Broker: r.broker, Etcd: r.etcd, History: r.recorder, Seed: r.seed, SessionTTL: sessionTTL, TokenLife: tokenLife,
+		Overlap: overlap, Quotas: quotas(), Tokens: tokens(),
+	}); err != nil {
+		return err
+	}
+	for _, m := range r.site.Members {
+		client, err := clientv3.New(clientv3.Config{Endpoints: []string{m.Endpoint}, Logger: embedded.ZapLogger(slog.New(slog.DiscardHandler))})
+		if err != nil {
+			return errors.Join(err, r.site.Close())
+		}
+		r.members = append(r.members, client)
+	}
+	names := make([]string, 0, len(tokens()))
+	for _, t := range tokens() {
+		names = append(names, t.Name)
+	}
+	r.observer = traffic.NewObserver(traffic.ObserverConfig{
+		Recorder: r.recorder, Members: r.members, Namespace: site.Namespace, Tokens: names, Rand: traffic.Choices(r.seed, "observer"),
+	})
+	r.site.Observed = r.observer.Seen
+	r.scene = &fault.Scene{Site: r.site, Recorder: r.recorder, Tokens: tokens(), Times: times()}
+	return r.gather()
+}
+
+// gather makes the storms.
+func (r *run) gather() error {
+	all := fault.Catalogue(times(), r.duration, r.failpoints)
+	for i, names := range r.order.storms {
+		chosen, err := fault.Select(all, names)
+		if err != nil {
+			return errors.Join(err, r.site.Close())
+		}
+		r.storms = append(r.storms, fault.NewStorm(fault.StormConfig{
+			Scene: r.scene, Seed: r.seed + uint64(i)<<32, Faults: chosen, ShortestCalm: shortestCalm, LongestCalm: longestCalm,
+		}))
+	}
+	return nil
+}
+
+// play is everything between the start and the end of the processes.
+func (r *run) play(ctx context.Context) error {
+	watching, stopWatching := context.WithCancel(ctx)
+	defer stopWatching()
+	calling, stopCalling := context.WithCancel(ctx)
+	defer stopCalling()
+	everybody, ctx := errgroup.WithContext(ctx)
+	everybody.Go(func() error { return r.observer.Run(watching) })
+	everybody.Go(func() error {
+		defer stopWatching()
+		defer stopCalling()
+		if err := r.observer.CatchUp(ctx); err != nil {
+			return err
+		}
+		var callers errgroup.Group
+		callers.Go(func() error { return traffic.New(r.cast()).Run(calling) })
+		err := r.rage(ctx)
+		if err == nil && !r.hunt {
+			err = r.recover(ctx)
+		}
+		stopCalling()
+		if err := errors.Join(err, callers.Wait()); err != nil {
+			return err
+		}
+		return r.observer.CatchUp(ctx)
+	})
+	return everybody.Wait()
+}
+
+// cast says who uses the brokers.
+func (r *run) cast() traffic.Config {
+	cfg := traffic.Config{Recorder: r.recorder, Seed: r.seed, Callers: callersEach, Pace: callPace}
+	if r.operator {
+		cfg.Errands = errandPace
+	}
+	for _, b := range r.site.Brokers {
+		cfg.Replicas = append(cfg.Replicas, traffic.Replica{ID: b.ID, Conn: b.Conn()})
+	}
+	for _, t := range tokens() {
+		cfg.Tokens = append(cfg.Tokens, traffic.Token{
+			Name: t.Name, Promise: promise(t), Check: r.site.WeChat.Check, Forcible: t.Endpoint == "stable_token",
+		})
+	}
+	return cfg
+}
+
+// rage lets the storms rage for as long as was ordered, or until a hunt is over or a process has crashed.
+func (r *run) rage(ctx context.Context) error {
+	storming, cancel := context.WithTimeout(ctx, r.duration)
+	defer cancel()
+	if !pause(storming, warmUp) {
+		return ctx.Err()
+	}
+	all, storming := errgroup.WithContext(storming)
+	for _, s := range r.storms {
+		all.Go(func() error { return s.Run(storming) })
+	}
+	all.Go(func() error {
+		for pause(storming, judgePace) {
+			if r.hunt {
+				r.prey = judge.Judge(r.testify(false))
+			}
+			if r.site.Err() != nil || caught(r.prey) {
+				cancel()
+			}
+		}
+		return nil
+	})
+	return errors.Join(all.Wait(), ctx.Err())
+}
+
+// caught reports whether a promise is broken. Checks that had nothing to judge yet do not count.
+func caught(v judge.Verdict) bool {
+	return slices.ContainsFunc(v.Checks, func(k judge.Check) bool { return k.Violated > 0 })
+}
+
+// recover heals everything, waits until all replicas hand out all tokens again, and lets everybody go on for a while.
+func (r *run) recover(ctx context.Context) error {
+	hctx, cancel := context.WithTimeout(ctx, healTime)
+	defer cancel()
+	if err := r.site.Heal(hctx); err != nil {
+		return err
+	}
+	r.scene.Settle(hctx, traffic.Choices(r.seed, "settle"))
+	now := r.recorder.Now()
+	r.recorder.Add(history.Event{Kind: history.Healed, Sent: now, Received: now})
+	rctx, cancel := context.WithTimeout(ctx, recoveryTime)
+	defer cancel()
+	for !r.healthy(rctx) && pause(rctx, 200*time.Millisecond) {
+	}
+	pause(ctx, afterwards)
+	return ctx.Err()
+}
+
+// healthy reports whether every replica promises every token.
+func (r *run) healthy(ctx context.Context) bool {
+	for _, b := range r.site.Brokers {
+		for _, t := range tokens() {
+			resp, err := tokenbrokerv1.NewTokenBrokerServiceClient(b.Conn()).GetToken(ctx, &tokenbrokerv1.GetTokenRequest{Name: t.Name})
+			if err != nil || resp.GetToken().GetState() != tokenbrokerv1.TokenState_TOKEN_STATE_ACTIVE {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// pause waits, and reports whether ctx still lives.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
