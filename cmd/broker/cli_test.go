@@ -173,6 +173,10 @@ func TestCallersSeeTokensAndRefusals(t *testing.T) {
 	b := &fakeBroker{
 		get: func(r *tokenbrokerv1.GetTokenRequest) (*tokenbrokerv1.GetTokenResponse, error) {
 			switch r.GetName() {
+			case "wallet":
+				alone := shopToken()
+				alone.Name, alone.Local = "wallet", true
+				return &tokenbrokerv1.GetTokenResponse{Token: alone}, nil
 			case "shop":
 				return &tokenbrokerv1.GetTokenResponse{Token: shopToken()}, nil
 			case "suspect":
@@ -199,11 +203,13 @@ func TestCallersSeeTokensAndRefusals(t *testing.T) {
 			{Name: "empty", State: tokenbrokerv1.TokenState_TOKEN_STATE_EXPIRED},
 			{Name: "shop", Version: 17, State: tokenbrokerv1.TokenState_TOKEN_STATE_ACTIVE, Ttl: durationpb.New(4 * time.Minute), ExpireTime: stamp(time.Hour)},
 			{Name: "suspect", Version: 3, State: tokenbrokerv1.TokenState_TOKEN_STATE_SUSPECT, ExpireTime: stamp(-30 * time.Hour)},
+			{Name: "wallet", Version: 1763712345678901, State: tokenbrokerv1.TokenState_TOKEN_STATE_ACTIVE, Ttl: durationpb.New(time.Hour), Local: true},
 		}},
 	}
 	address := b.start(t)
 	for _, tc := range []struct{ name, stdin, args string }{
 		{"get", "", "get shop"},
+		{"get-local", "", "get wallet"},
 		{"get-json", "", "get shop -o json"},
 		{"get-value", "", "get shop -o value"},
 		{"get-suspect", "", "get suspect"},
@@ -378,6 +384,8 @@ func TestOperatorsSeeWhatIsWrongAndWhatToDo(t *testing.T) {
 		{name: "status-json", args: "status -o json", status: healthyStatus()},
 		{name: "status-trouble", args: "status", status: troubledStatus()},
 		{name: "status-no-leader", args: "status", status: leaderlessStatus()},
+		{name: "status-cut-off", args: "status", status: cutOffStatus(37 * time.Second)},
+		{name: "status-never-connected", args: "status", status: cutOffStatus(0)},
 		{name: "refresh", args: "refresh shop"},
 		{name: "refresh-force-no", stdin: "n\n", args: "refresh shop --force"},
 		{name: "refresh-force-eof", args: "refresh shop --force"},
@@ -397,7 +405,7 @@ func TestOperatorsSeeWhatIsWrongAndWhatToDo(t *testing.T) {
 func healthyStatus() *tokenbrokerv1.GetStatusResponse {
 	return &tokenbrokerv1.GetStatusResponse{
 		Replica: &tokenbrokerv1.ReplicaStatus{Id: "broker-1", Address: "10.0.0.1:7700", Version: "v1.2.3", StartTime: stamp(-50 * time.Hour),
-			ViewAge: durationpb.New(812345678), Revision: 4711},
+			ViewAge: durationpb.New(812345678), Revision: 4711, InSync: true},
 		Leader: &tokenbrokerv1.Leader{Id: "broker-2", Address: "10.0.0.2:7700", Term: 77, Key: "/tokenbroker/election/1f", Since: stamp(-3*time.Hour - 2*time.Minute)},
 		Replicas: []*tokenbrokerv1.Replica{
 			{Id: "broker-2", Address: "10.0.0.2:7700", Leading: true, Since: stamp(-3*time.Hour - 2*time.Minute)},
@@ -428,6 +436,18 @@ func leaderlessStatus() *tokenbrokerv1.GetStatusResponse {
 	s := healthyStatus()
 	s.Leader, s.Replicas, s.Replica.ViewAge = nil, nil, nil
 	s.Tokens[0].State, s.Tokens[0].LastFailure, s.Tokens[0].NextRefreshTime = tokenbrokerv1.TokenState_TOKEN_STATE_EXPIRED, nil, nil
+	return s
+}
+
+// cutOffStatus is what a replica says that was in touch with etcd so long ago, and has fetched alone since; 0: never.
+func cutOffStatus(ago time.Duration) *tokenbrokerv1.GetStatusResponse {
+	s := healthyStatus()
+	s.Leader, s.Replica.InSync, s.Replica.ViewAge = nil, false, nil
+	s.Replicas[0].Leading = false
+	if ago > 0 {
+		s.Replica.ViewAge = durationpb.New(ago)
+		s.Tokens[0].Local, s.Tokens[0].Version = true, 1763712345678901
+	}
 	return s
 }
 

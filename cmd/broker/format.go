@@ -96,6 +96,14 @@ func stateWord(s tokenbrokerv1.TokenState) string {
 	return strings.ToLower(strings.TrimPrefix(s.String(), "TOKEN_STATE_"))
 }
 
+// standing is the state with a mark where the replica fetched the token alone.
+func standing(s tokenbrokerv1.TokenState, local bool) string {
+	if local {
+		return stateWord(s) + ", local"
+	}
+	return stateWord(s)
+}
+
 // stateMeaning says what a state means for whoever holds the token.
 func stateMeaning(s tokenbrokerv1.TokenState) string {
 	switch s {
@@ -135,6 +143,9 @@ func describe(w io.Writer, now time.Time, t *tokenbrokerv1.Token) error {
 	out.row("name", t.GetName())
 	out.row("version", itoa(int(t.GetVersion())))
 	out.row("state", stateMeaning(t.GetState()))
+	if t.GetLocal() {
+		out.row("local", "this replica fetched it alone, cut off from etcd; good to use like any other")
+	}
 	out.row("ttl", life(t))
 	if t.GetRefreshAfter() != nil {
 		out.row("ask again", "in "+span(t.GetRefreshAfter().AsDuration()))

@@ -34,7 +34,7 @@ func listCommand(c console) *cobra.Command {
 		out, now := newTable(c.out), c.now()
 		out.row("NAME", "STATE", "VERSION", "TTL", "EXPIRES")
 		for _, t := range resp.GetTokens() {
-			out.row(t.GetName(), stateWord(t.GetState()), itoa(int(t.GetVersion())), life(t), relative(now, t.GetExpireTime()))
+			out.row(t.GetName(), standing(t.GetState(), t.GetLocal()), itoa(int(t.GetVersion())), life(t), relative(now, t.GetExpireTime()))
 		}
 		return out.Flush()
 	})

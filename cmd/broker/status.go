@@ -16,6 +16,7 @@ import (
 const (
 	statusNotActive = 1
 	statusNoLeader  = 2
+	statusCutOff    = 4 // 3 is exitUnavailable
 )
 
 // statusCommand asks one replica, which tells what it sees: with --server that of each replica can be compared.
@@ -30,6 +31,7 @@ Exit codes:
   1  some token is not active
   2  there is no leader
   3  no broker answers
+  4  the broker that answers is cut off from etcd, and cannot know who leads; ask another
   64 the command line is wrong`,
 		Args: cobra.NoArgs,
 	}
@@ -60,7 +62,10 @@ Exit codes:
 
 // statusOutcome turns what is amiss into an exit code; the output has said it in words.
 func statusOutcome(resp *tokenbrokerv1.GetStatusResponse) error {
-	if resp.GetLeader() == nil {
+	switch {
+	case !resp.GetReplica().GetInSync():
+		return &outcome{code: statusCutOff}
+	case resp.GetLeader() == nil:
 		return &outcome{code: statusNoLeader}
 	}
 	for _, t := range resp.GetTokens() {
@@ -81,11 +86,7 @@ func writeStatus(w io.Writer, now time.Time, s *tokenbrokerv1.GetStatusResponse)
 	}
 	out.row("replica", fmt.Sprintf("%s at %s, %s, started %s", r.GetId(), r.GetAddress(), r.GetVersion(), relative(now, r.GetStartTime())))
 	out.row("view", fmt.Sprintf("%s, revision %d", proved, r.GetRevision()))
-	if l := s.GetLeader(); l != nil {
-		out.row("leader", fmt.Sprintf("%s at %s, term %d, since %s", l.GetId(), l.GetAddress(), l.GetTerm(), relative(now, l.GetSince())))
-	} else {
-		out.row("leader", "none: nobody fetches; tokens are served until their end")
-	}
+	out.row("leader", leaderLine(now, s))
 	if err := out.Flush(); err != nil {
 		return err
 	}
@@ -95,8 +96,11 @@ func writeStatus(w io.Writer, now time.Time, s *tokenbrokerv1.GetStatusResponse)
 	}
 	for _, r := range s.GetReplicas() {
 		role := "stands by"
-		if r.GetLeading() {
+		switch {
+		case r.GetLeading():
 			role = "leads"
+		case !s.GetReplica().GetInSync():
+			role = "as last known"
 		}
 		out.row(r.GetId(), r.GetAddress(), role, relative(now, r.GetSince()))
 	}
@@ -106,7 +110,7 @@ func writeStatus(w io.Writer, now time.Time, s *tokenbrokerv1.GetStatusResponse)
 	fmt.Fprintln(w)
 	out.row("TOKEN", "STATE", "VERSION", "TTL", "EXPIRES", "FETCHED", "NEXT FETCH", "TODAY", "UPSTREAM")
 	for _, t := range s.GetTokens() {
-		out.row(t.GetName(), stateWord(t.GetState()), itoa(int(t.GetVersion())),
+		out.row(t.GetName(), standing(t.GetState(), t.GetLocal()), itoa(int(t.GetVersion())),
 			life(&tokenbrokerv1.Token{State: t.GetState(), Ttl: t.GetTtl()}), relative(now, t.GetExpireTime()), relative(now, t.GetLastRefreshTime()),
 			nextFetch(now, t), fmt.Sprintf("%d of %d", t.GetFetchesToday(), t.GetDailyBudget()), t.GetUpstream())
 	}
@@ -117,6 +121,21 @@ func writeStatus(w io.Writer, now time.Time, s *tokenbrokerv1.GetStatusResponse)
 		writeTrouble(w, now, t)
 	}
 	return nil
+}
+
+// leaderLine says who leads, or why that is not said.
+func leaderLine(now time.Time, s *tokenbrokerv1.GetStatusResponse) string {
+	l, r := s.GetLeader(), s.GetReplica()
+	switch {
+	case !r.GetInSync() && r.GetViewAge() != nil:
+		return "cut off from etcd for " + span(r.GetViewAge().AsDuration()) + ": leader unknown"
+	case !r.GetInSync():
+		return "cut off from etcd: leader unknown"
+	case l == nil:
+		return "none: nobody fetches; tokens are served until their end"
+	default:
+		return fmt.Sprintf("%s at %s, term %d, since %s", l.GetId(), l.GetAddress(), l.GetTerm(), relative(now, l.GetSince()))
+	}
 }
 
 // nextFetch says when the leader means to fetch, and why then.
@@ -131,10 +150,13 @@ func nextFetch(now time.Time, t *tokenbrokerv1.TokenStatus) string {
 func writeTrouble(w io.Writer, now time.Time, t *tokenbrokerv1.TokenStatus) {
 	line := func(format string, args ...any) { fmt.Fprintf(w, "  "+format+"\n", args...) }
 	f := t.GetLastFailure()
-	if f == nil && !t.GetPending() && !t.GetDoubt() && !t.GetCondemned() {
+	if f == nil && !t.GetPending() && !t.GetDoubt() && !t.GetCondemned() && !t.GetLocal() {
 		return
 	}
 	fmt.Fprintf(w, "\n%s\n", t.GetName())
+	if t.GetLocal() {
+		line("this replica fetched it alone, cut off from etcd; what the leader fetches next replaces it")
+	}
 	if t.GetCondemned() {
 		line("the upstream confirmed that the current token is dead before its time")
 	}

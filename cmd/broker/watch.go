@@ -118,7 +118,7 @@ func (c *client) show(resp *tokenbrokerv1.WatchTokenResponse) error {
 		if t.GetExpireTime() != nil {
 			expires = t.GetExpireTime().AsTime().In(now.Location()).Format(time.TimeOnly)
 		}
-		_, err := fmt.Fprintf(c.out, watchRow, now.Format(time.TimeOnly), itoa(int(t.GetVersion())), stateWord(t.GetState()), life(t), expires,
+		_, err := fmt.Fprintf(c.out, watchRow, now.Format(time.TimeOnly), itoa(int(t.GetVersion())), standing(t.GetState(), t.GetLocal()), life(t), expires,
 			shortened(t.GetAccessToken()))
 		return err
 	}
