@@ -92,7 +92,17 @@ func (s *Server) tokenStatus(t *view.Token) *tokenbrokerv1.TokenStatus {
 		Doubt:               r.Record.Doubt,
 		Condemned:           r.Record.Condemned,
 		Local:               r.Local,
+		EarlyDeaths:         deathsMessage(r.Record.EarlyDeaths, traits),
 	}
+}
+
+// deathsMessage returns nil where no token died before its time.
+func deathsMessage(d token.EarlyDeaths, traits token.Traits) *tokenbrokerv1.EarlyDeaths {
+	if d.Count == 0 {
+		return nil
+	}
+	meaning, remedy := traits.EarlyDeath()
+	return &tokenbrokerv1.EarlyDeaths{Count: d.Count, LastTime: timestamp(d.Last), Meaning: meaning, Remedy: remedy}
 }
 
 // failureMessage returns nil where nothing failed so far. The failure was scrubbed where it arose.
@@ -102,6 +112,7 @@ func failureMessage(f token.Failure) *tokenbrokerv1.UpstreamFailure {
 	}
 	return &tokenbrokerv1.UpstreamFailure{
 		Code: f.Code, Class: string(f.Class), Meaning: f.Meaning, Remedy: f.Remedy, Message: f.Message, Time: timestamp(f.At),
+		Replica: f.Replica,
 	}
 }
 
@@ -118,13 +129,31 @@ func (s *Server) RefreshToken(ctx context.Context, req *tokenbrokerv1.RefreshTok
 	waiting, cancel := patience(ctx)
 	defer cancel()
 	request := token.Request{Kind: token.RequestRefresh, Name: t.Name(), Version: t.Version(), Force: req.GetForce()} // the leader knows no local version
-	if err := s.pursue(waiting, request, t.Changed, newerThan(t, t.Read().Record.Version)); err != nil {
-		return nil, s.ordered(err, fmt.Sprintf("the order to refresh token %q", t.Name()))
+	settled := newerThan(t, t.Read().Record.Version)
+	if version := req.GetVersion(); version != 0 {
+		if err := s.known(waiting, t, version); err != nil {
+			return nil, err
+		}
+		request.Version, settled = version, newerThan(t, version)
+	}
+	if req.GetForce() {
+		settled = killed(t, request.Version)
+	}
+	if !settled() { // an order that is repeated may have been carried out
+		if err := s.pursue(waiting, request, t.Changed, settled); err != nil {
+			return nil, s.ordered(err, fmt.Sprintf("the order to refresh token %q", t.Name()))
+		}
 	}
 	if t.Removed() {
 		return nil, s.removed(t.Name())
 	}
 	return &tokenbrokerv1.RefreshTokenResponse{Token: new(tokenMessage).fill(t.Name(), t.Read())}, nil
+}
+
+// killed looks for the result of a forced refresh after the given version: any newer version would not do, since what an ordinary
+// refresh replaces lives on for a while.
+func killed(t *view.Token, version int64) func() bool {
+	return func() bool { return t.Read().Record.ForcedVersion > version || t.Removed() }
 }
 
 // ResignLeadership implements the method of that name. It names the term that it saw, so that an order that comes late does not end

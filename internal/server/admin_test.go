@@ -43,13 +43,15 @@ func TestStatusTellsEverythingButValues(t *testing.T) {
 		w.commit(classic, time.Hour)
 		failed := token.Failure{
 			Class: token.Address, Code: "40164", Meaning: "the address is not listed", Remedy: "list 192.0.2.1",
-			Message: "invalid ip 192.0.2.1", At: start,
+			Message: "invalid ip 192.0.2.1", At: start, Replica: "b",
 		}
 		w.write(classic, func(rec *token.Record) {
 			rec.Pending, rec.Doubt, rec.Condemned = &token.Intent{Attempt: "x"}, true, true
 			rec.Failures, rec.LastFailure = 2, failed
 			rec.Spent = token.Spending{Day: "2000-01-01", Fetches: 5}
+			rec.EarlyDeaths = token.EarlyDeaths{Count: 3, Last: start.Add(time.Second)}
 		})
+		meaning, remedy := token.Traits{Rotating: true}.EarlyDeath()
 		w.plans[classic] = server.Plan{Next: start.Add(time.Minute), Reason: "unsettled fetch", DailyBudget: 1900}
 		time.Sleep(3 * time.Second)
 
@@ -73,11 +75,14 @@ func TestStatusTellsEverythingButValues(t *testing.T) {
 					NextRefreshReason: "unsettled fetch",
 					LastFailure: &tokenbrokerv1.UpstreamFailure{
 						Code: "40164", Class: "address", Meaning: "the address is not listed", Remedy: "list 192.0.2.1",
-						Message: "invalid ip 192.0.2.1", Time: timestamppb.New(start),
+						Message: "invalid ip 192.0.2.1", Time: timestamppb.New(start), Replica: "b",
 					},
 					ConsecutiveFailures: 2, FetchesToday: 5, DailyBudget: 1900,
 					BudgetResetTime: timestamppb.New(start.Add(16 * time.Hour)),
 					Pending:         true, Doubt: true, Condemned: true,
+					EarlyDeaths: &tokenbrokerv1.EarlyDeaths{
+						Count: 3, LastTime: timestamppb.New(start.Add(time.Second)), Meaning: meaning, Remedy: remedy,
+					},
 				},
 				{
 					Name: stable, State: expired, Ttl: durationpb.New(0), Upstream: "wechat stable",
@@ -201,7 +206,7 @@ func TestRefreshAnswersWithTheNewTokenWithoutItsValue(t *testing.T) {
 		w.commit(stable, time.Hour)
 		w.leader.replies(token.Reply{Verdict: token.VerdictDone})
 		asked := time.Now()
-		time.AfterFunc(time.Second, func() { w.commit(stable, time.Hour) })
+		time.AfterFunc(time.Second, w.force)
 		got, err := w.refresh(t.Context(), stable, true)
 		if err != nil || got.GetVersion() != 2 || got.GetState() != active || got.GetAccessToken() != "" {
 			t.Fatalf("%v, %v", got, err)
@@ -221,6 +226,60 @@ func TestRefreshThatBringsTheSameTokenAnswersWithIt(t *testing.T) {
 		if got, err := w.refresh(t.Context(), stable, false); err != nil || got.GetVersion() != 1 {
 			t.Fatalf("%v, %v", got, err)
 		}
+	})
+}
+
+// TestForcedRefreshIsNotDoneByAnOrdinaryOne: what that replaces lives on for a while.
+func TestForcedRefreshIsNotDoneByAnOrdinaryOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.commit(stable, time.Hour)
+		w.leader.replies(token.Reply{Verdict: token.VerdictDone})
+		start := time.Now()
+		time.AfterFunc(time.Second, func() { w.commit(stable, time.Hour) })
+		time.AfterFunc(3*time.Second, w.force)
+		got, err := w.refresh(t.Context(), stable, true)
+		if err != nil || got.GetVersion() != 3 || time.Since(start) != 3*time.Second {
+			t.Errorf("answered after %v: %v, %v", time.Since(start), got, err)
+		}
+	})
+}
+
+func TestRefreshThatNamesAVersionCanBeRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.commit(stable, time.Hour)
+		w.force()
+		w.commit(stable, time.Hour)
+		w.leader.replies(token.Reply{Verdict: token.VerdictDone})
+		order := func(version int64, force bool) (*tokenbrokerv1.Token, error) {
+			response, err := w.server.RefreshToken(t.Context(), &tokenbrokerv1.RefreshTokenRequest{Name: stable, Version: version, Force: force})
+			return response.GetToken(), err
+		}
+		for _, done := range []struct {
+			version int64
+			force   bool
+		}{{1, true}, {1, false}, {2, false}} {
+			if got, err := order(done.version, done.force); err != nil || got.GetVersion() != 3 {
+				t.Errorf("version %d was replaced, force %v: %v, %v", done.version, done.force, got, err)
+			}
+		}
+		if q := w.leader.questions(); len(q) != 0 {
+			t.Errorf("asked %+v", q)
+		}
+		time.AfterFunc(time.Second, w.force)
+		if got, err := order(2, true); err != nil || got.GetVersion() != 4 {
+			t.Errorf("version 2 was not killed: %v, %v", got, err)
+		}
+		if q := w.leader.questions()[0]; q.Version != 2 || !q.Force {
+			t.Errorf("asked %+v", q)
+		}
+		_, err := order(-1, false)
+		refused(t, err, codes.InvalidArgument, "")
+		w.prove()
+		time.AfterFunc(time.Second, w.prove)
+		_, err = order(9, true)
+		refused(t, err, codes.InvalidArgument, "")
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 type gauges struct {
 	replica []replicaGauge
 	token   []tokenGauge
+	deaths  *prometheus.Desc
 	state   *prometheus.Desc
 	failure *prometheus.Desc
 	build   *prometheus.Desc
@@ -87,6 +88,9 @@ func newGauges() gauges {
 			ofToken("next_refresh_timestamp_seconds", "When the leader means to fetch next, as Unix time. 0: not known.",
 				func(t tokenSample) float64 { return unix(t.plan.Next) }),
 		},
+		deaths: prometheus.NewDesc("tokenbroker_token_early_deaths_total",
+			"Tokens that were found dead before their time, and that no fetch of the brokers ended. Each one: another system refreshes this app's token.",
+			[]string{"token"}, nil),
 		state: prometheus.NewDesc("tokenbroker_token_state",
 			"1 for the state that callers see: active; suspect: usable, nothing promised; expired: callers get UNAVAILABLE.",
 			[]string{"token", "state"}, nil),
@@ -109,6 +113,7 @@ func (s *Server) Describe(out chan<- *prometheus.Desc) {
 	for _, g := range s.gauges.token {
 		out <- g.desc
 	}
+	out <- s.gauges.deaths
 	out <- s.gauges.state
 	out <- s.gauges.failure
 	out <- s.gauges.build
@@ -136,6 +141,8 @@ func (s *Server) Collect(out chan<- prometheus.Metric) {
 		for _, g := range s.gauges.token {
 			gauge(g.desc, g.value(sample), name)
 		}
+		// From the record, so that all replicas agree, and nothing is forgotten when the leader changes.
+		out <- prometheus.MustNewConstMetric(s.gauges.deaths, prometheus.CounterValue, float64(sample.Record.EarlyDeaths.Count), name)
 		for _, state := range []view.State{view.Active, view.Suspect, view.Expired} {
 			gauge(s.gauges.state, number(sample.State == state), name, state.String())
 		}

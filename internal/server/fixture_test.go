@@ -121,6 +121,12 @@ func (w *world) commit(name string, life time.Duration) {
 	})
 }
 
+// force writes the next version of the stable token as a forced refresh brings it.
+func (w *world) force() {
+	w.commit(stable, time.Hour)
+	w.write(stable, func(rec *token.Record) { rec.ForcedVersion = rec.Version })
+}
+
 // begin writes an intent.
 func (w *world) begin(name string) {
 	w.write(name, func(rec *token.Record) { rec.Pending = &token.Intent{Attempt: "attempt", At: w.clock.Wall()} })

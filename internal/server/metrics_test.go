@@ -115,6 +115,7 @@ func TestTokenMetricsFollowTheToken(t *testing.T) {
 		expect("pending", 0)
 		expect("doubt", 0)
 		expect("condemned", 0)
+		expect("early_deaths_total", 0)
 		expect("consecutive_failures", 2)
 		expect("fetches_today", 5)
 		expect("daily_budget", 1900)
@@ -135,8 +136,9 @@ func TestTokenMetricsFollowTheToken(t *testing.T) {
 		time.Sleep(window)
 		expect("state", 1, "suspect")
 		expect("until_callers_fail_seconds", 0)
-		w.write(classic, func(rec *token.Record) { rec.Condemned = true })
+		w.write(classic, func(rec *token.Record) { rec.Condemned, rec.EarlyDeaths.Count = true, 1 })
 		expect("condemned", 1)
+		expect("early_deaths_total", 1)
 		expect("state", 1, "expired")
 	})
 }

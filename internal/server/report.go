@@ -67,10 +67,7 @@ func newerThan(t *view.Token, version int64) func() bool {
 func (s *Server) reported(ctx context.Context, t *view.Token, req *tokenbrokerv1.ReportInvalidTokenRequest) (int64, error) {
 	switch by := req.GetReported().(type) {
 	case *tokenbrokerv1.ReportInvalidTokenRequest_Version:
-		if by.Version <= 0 {
-			return 0, badRequest("version", "must be positive")
-		}
-		return by.Version, s.catchUp(ctx, t, by.Version)
+		return by.Version, s.known(ctx, t, by.Version)
 	case *tokenbrokerv1.ReportInvalidTokenRequest_AccessToken:
 		if by.AccessToken == "" {
 			return 0, badRequest("access_token", "must not be empty")
@@ -83,6 +80,14 @@ func (s *Server) reported(ctx context.Context, t *view.Token, req *tokenbrokerv1
 	default:
 		return 0, badRequest("reported", "version or access_token is required")
 	}
+}
+
+// known checks a version that a caller named. Blocks like catchUp.
+func (s *Server) known(ctx context.Context, t *view.Token, version int64) error {
+	if version <= 0 {
+		return badRequest("version", "must be positive")
+	}
+	return s.catchUp(ctx, t, version)
 }
 
 // catchUp waits until the view holds the version that a caller named. The caller may have it from a replica that is ahead of this
