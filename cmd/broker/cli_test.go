@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -402,6 +403,22 @@ func TestOperatorsSeeWhatIsWrongAndWhatToDo(t *testing.T) {
 	}
 }
 
+// gRPC repeats the call by itself, and the time is over before that is answered.
+func TestARefusalIsExplainedAlthoughTheTimeEndsInItsRepetition(t *testing.T) {
+	released, calls := make(chan struct{}), new(atomic.Int64)
+	b := &fakeBroker{report: func(*tokenbrokerv1.ReportInvalidTokenRequest) (*tokenbrokerv1.ReportInvalidTokenResponse, error) {
+		if calls.Add(1) > 1 {
+			<-released
+		}
+		return nil, refusal(codes.Unavailable, "this replica cannot reach the leader; ask another",
+			&errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)},
+			&errdetails.ErrorInfo{Reason: "STORE_UNREACHABLE", Domain: "tokenbroker"})
+	}}
+	address := b.start(t)
+	t.Cleanup(func() { close(released) }) // before the server is stopped
+	golden(t, "report-store-away", command(t.Context(), address, "", "report-invalid", "shop", "--version", "17", "--timeout", "700ms"))
+}
+
 func healthyStatus() *tokenbrokerv1.GetStatusResponse {
 	return &tokenbrokerv1.GetStatusResponse{
 		Replica: &tokenbrokerv1.ReplicaStatus{Id: "broker-1", Address: "10.0.0.1:7700", Version: "v1.2.3", StartTime: stamp(-50 * time.Hour),
@@ -489,6 +506,19 @@ func TestHealthcheckTellsByItsExitCode(t *testing.T) {
 func TestVersionIsShown(t *testing.T) {
 	for _, args := range [][]string{{"version"}, {"version", "-o", "json"}} {
 		if got := command(t.Context(), "x:1", "", args...); !strings.Contains(got, "linux/") || !strings.Contains(got, "exit code 0") {
+			t.Error(got)
+		}
+	}
+}
+
+func TestEveryExampleCanBeUsed(t *testing.T) {
+	examples, err := filepath.Glob("../../examples/*.yaml")
+	if err != nil || len(examples) == 0 {
+		t.Fatalf("no examples: %v", err)
+	}
+	for _, path := range examples {
+		got := command(t.Context(), "x:1", "", "config", "validate", "--no-secrets", path)
+		if !strings.Contains(got, "exit code 0\n") {
 			t.Error(got)
 		}
 	}

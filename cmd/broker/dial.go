@@ -97,23 +97,24 @@ const (
 
 // dial returns a connection to the brokers. It does not wait until one is reached. Proxies of the environment are not used: they
 // would see the tokens.
-func dial(servers []string, serviceConfig string) (*grpc.ClientConn, error) {
+func dial(servers []string, serviceConfig string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 	brokers := manual.NewBuilderWithScheme("brokers")
 	var state resolver.State
 	for _, server := range servers {
 		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: server}}})
 	}
 	brokers.InitialState(state)
-	return grpc.NewClient("brokers:///"+servers[0],
+	return grpc.NewClient("brokers:///"+servers[0], append(opts,
 		grpc.WithResolvers(brokers),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultServiceConfig(serviceConfig),
-		grpc.WithNoProxy())
+		grpc.WithNoProxy())...)
 }
 
 // call makes one call within the time allowed, and closes the connection.
 func (c *client) call(ctx context.Context, serviceConfig string, do func(context.Context, *grpc.ClientConn, ...grpc.CallOption) error) error {
-	conn, err := dial(c.servers, serviceConfig)
+	var refused refusals
+	conn, err := dial(c.servers, serviceConfig, grpc.WithStatsHandler(&refused))
 	if err != nil {
 		return fmt.Errorf("preparing the connection: %w", err)
 	}
@@ -122,7 +123,7 @@ func (c *client) call(ctx context.Context, serviceConfig string, do func(context
 	defer cancel()
 	var from peer.Peer
 	if err := do(ctx, conn, grpc.Peer(&from)); err != nil {
-		return c.callError(err, &from)
+		return c.callError(refused.explain(err), &from)
 	}
 	return nil
 }
