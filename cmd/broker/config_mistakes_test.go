@@ -325,11 +325,43 @@ tokens:
 		`broker.yaml:13:15: tokens[0].refresh[6].cron: "0 0 2 30 2 *" names a moment that never comes; does the day occur in that month?`,
 		`broker.yaml:14:42: tokens[0].refresh[7].time_zone: "Mars/Olympus" is not a time zone; write a name of the IANA database, such as Asia/Shanghai or UTC`,
 		`broker.yaml:15:15: tokens[0].refresh[8].cron: "TZ=UTC 0 2 * * *" has not the six fields: second, minute, hour, day, month, weekday; write, for instance, "0 30 2 * * *" for half past two`,
-		`broker.yaml:16:9: tokens[0].refresh[9]: this element says nothing; write every: 9h, or cron: "0 30 2 * * *"`,
-		`broker.yaml:17:8: tokens[0].refresh[10]: this element says nothing; write every: 9h, or cron: "0 30 2 * * *"`,
-		`broker.yaml:18:9: tokens[0].refresh[11]: neither every nor cron is given; write every: 9h, or cron: "0 30 2 * * *"`,
+		`broker.yaml:16:9: tokens[0].refresh[9]: this element says nothing; write every: 1h, or cron: "0 30 2 * * *"`,
+		`broker.yaml:17:8: tokens[0].refresh[10]: this element says nothing; write every: 1h, or cron: "0 30 2 * * *"`,
+		`broker.yaml:18:9: tokens[0].refresh[11]: neither every nor cron is given; write every: 1h, or cron: "0 30 2 * * *"`,
 		"broker.yaml:19:9: tokens[0].refresh[12]: a group of fields is expected here; broker config example shows what belongs into it",
 	}, warnings: []string{
 		"broker.yaml:20:16: tokens[0].refresh[13].every: 96 fetches a day are more than the daily budget less its reserve, 90; write a longer interval",
+	}},
+	{name: "rules that can do nothing", text: `etcd: {endpoints: ["http://127.0.0.1:2379"]}
+tokens:
+  - name: a
+    wechat: {mode: classic, appid: wx1, secret: {env: SHOP}}
+    ahead: 20m
+    refresh: [{every: 9h}, {every: 100m}, {every: 99m}, {cron: "0 0 2 * * *"}]
+  - name: b
+    wechat: {appid: wx2, secret: {env: SHOP}}
+    refresh: [{every: 9h}, {every: 1h}, {cron: "0 0 2 * * *"}]
+`, warnings: []string{
+		"broker.yaml:6:23: tokens[0].refresh[0].every: it is never the earliest: the next fetch is due 1h40m after the last, ahead of the token's end; take it away, or write less",
+		"broker.yaml:6:36: tokens[0].refresh[1].every: it is never the earliest: the next fetch is due 1h40m after the last, ahead of the token's end; take it away, or write less",
+		"broker.yaml:9:23: tokens[1].refresh[0].every: it is never the earliest: the next fetch is due 1h55m30s after the last, ahead of the token's end; take it away, or write less",
+		"broker.yaml:9:36: tokens[1].refresh[1].every: before a token's last 5m WeChat's stable endpoint answers with the same one: this spends budget and changes nothing; take it away; rules are for mode: classic",
+		"broker.yaml:9:48: tokens[1].refresh[2].cron: before a token's last 5m WeChat's stable endpoint answers with the same one: this spends budget and changes nothing; take it away; rules are for mode: classic",
+	}},
+	{name: "questions whether a token lives", text: `etcd: {endpoints: ["http://127.0.0.1:2379"]}
+tokens:
+  - {name: a, verify: {every: 9s}, wechat: {appid: wx1, secret: {env: SHOP}}}
+  - {name: b, verify: {every: 61m}, wechat: {appid: wx2, secret: {env: SHOP}}}
+  - {name: c, verify: {}, wechat: {appid: wx3, secret: {env: SHOP}}}
+  - {name: d, verify: 60s, wechat: {appid: wx4, secret: {env: SHOP}}}
+  - {name: e, verify: {every: 43s}, wechat: {appid: wx5, secret: {env: SHOP}}}
+  - {name: f, verify: {every: 60s}, wechat: {appid: wx6, secret: {env: SHOP}}}
+`, want: []string{
+		"broker.yaml:3:31: tokens[0].verify.every: 9s is too short; write at least 10s",
+		"broker.yaml:4:31: tokens[1].verify.every: 1h1m is too long; write at most 1h",
+		"broker.yaml:5:23: tokens[2].verify: it is not said how often; write every: 60s",
+		"broker.yaml:6:23: tokens[3].verify: a group of fields is expected here; broker config example shows what belongs into it",
+	}, warnings: []string{
+		"broker.yaml:7:31: tokens[4].verify.every: 2009 questions a day are more than the 2000 calls of one kind that an account may count on; write a longer interval, such as 60s",
 	}},
 }

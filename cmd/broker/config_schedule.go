@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/netresearch/go-cron"
 
 	"github.com/tokenbroker/tokenbroker/internal/refresh"
+	"github.com/tokenbroker/tokenbroker/internal/token"
 )
 
 // policy reads when to fetch, and checks it against what the upstream does. The relations are those of refresh.Policy.Complete, which
@@ -40,12 +42,13 @@ func (s *section) policy(t tokenConfig) refresh.Policy {
 		budget.warn(fmt.Sprintf("WeChat allows %d fetches a day", traits.FetchesPerDay), "write at most that")
 	}
 	p.TrustReports = !s.get("verify_reports").boolean(true)
+	p.Verify = s.section("verify").verify(traits)
 	scheduled := limit - limit/10
 	if p.Reserve > 0 {
 		scheduled = limit - p.Reserve
 	}
 	for _, item := range s.get("refresh").items() {
-		if rule, ok := item.section().rule(traits.Calendar, scheduled); ok {
+		if rule, ok := item.section().rule(traits, cmp.Or(p.Ahead, traits.Ahead), scheduled); ok {
 			p.Rules = append(p.Rules, rule)
 		}
 	}
@@ -59,8 +62,28 @@ func (s *section) policy(t tokenConfig) refresh.Policy {
 	return complete
 }
 
-// rule reads one element of refresh. zone is where the upstream's day begins and scheduled how many fetches a day are not reserved.
-func (s *section) rule(zone *time.Location, scheduled int64) (refresh.Rule, bool) {
+// verify reads how often WeChat is asked whether the token lives; 0 for never.
+func (s *section) verify(traits token.Traits) time.Duration {
+	every := s.get("every")
+	defer s.end()
+	if s.broken || !s.present {
+		return 0
+	}
+	if len(s.keys) == 0 || !every.given {
+		s.fail("it is not said how often", "write every: 60s")
+		return 0
+	}
+	d := every.duration(0, refresh.LeastVerify, time.Hour)
+	if d > 0 && int64(24*time.Hour/d) > traits.FetchesPerDay {
+		every.warn(fmt.Sprintf("%d questions a day are more than the %d calls of one kind that an account may count on", 24*time.Hour/d, traits.FetchesPerDay),
+			"write a longer interval, such as 60s")
+	}
+	return d
+}
+
+// rule reads one element of refresh, for a token that is fetched ahead of its end in any case. scheduled is how many fetches a day are
+// not reserved.
+func (s *section) rule(traits token.Traits, ahead time.Duration, scheduled int64) (refresh.Rule, bool) {
 	every, expr, in := s.get("every"), s.get("cron"), s.get("time_zone")
 	defer s.end()
 	switch {
@@ -71,19 +94,36 @@ func (s *section) rule(zone *time.Location, scheduled int64) (refresh.Rule, bool
 		in.fail("an interval has no time zone", "take it away")
 	case every.given:
 		d := every.duration(0, time.Second, 0)
-		if d > 0 && int64(24*time.Hour/d) > scheduled {
+		switch {
+		case d == 0:
+		case d >= traits.MaxLife-ahead:
+			every.warn(fmt.Sprintf("it is never the earliest: the next fetch is due %s after the last, ahead of the token's end", short(traits.MaxLife-ahead)),
+				"take it away, or write less")
+		case int64(24*time.Hour/d) > scheduled:
 			every.warn(fmt.Sprintf("%d fetches a day are more than the daily budget less its reserve, %d", 24*time.Hour/d, scheduled),
 				"write a longer interval")
+		case !traits.Rotating:
+			every.idle(traits)
 		}
 		return refresh.Rule{Every: d, Text: fmt.Sprintf("every %v", d)}, d > 0
 	case expr.given:
-		return expr.calendar(in, zone)
+		rule, ok := expr.calendar(in, traits.Calendar)
+		if ok && !traits.Rotating {
+			expr.idle(traits)
+		}
+		return rule, ok
 	case len(s.keys) == 0:
-		s.fail("this element says nothing", "write every: 9h, or cron: \"0 30 2 * * *\"")
+		s.fail("this element says nothing", "write every: 1h, or cron: \"0 30 2 * * *\"")
 	default:
-		s.fail("neither every nor cron is given", "write every: 9h, or cron: \"0 30 2 * * *\"")
+		s.fail("neither every nor cron is given", "write every: 1h, or cron: \"0 30 2 * * *\"")
 	}
 	return refresh.Rule{}, false
+}
+
+// idle warns of a rule for an upstream that answers with the same token until its end is near.
+func (v value) idle(traits token.Traits) {
+	v.warn(fmt.Sprintf("before a token's last %s WeChat's stable endpoint answers with the same one: this spends budget and changes nothing", short(traits.Overlap)),
+		"take it away; rules are for mode: classic")
 }
 
 // sixFields reads second, minute, hour, day of month, month and day of week. When both days are restricted either may match, as in

@@ -169,6 +169,7 @@ tokens:
     reserve: 20
     ahead: 20m
     verify_reports: false
+    verify: {every: 5m}
     refresh:
       - every: 90m
       - cron: "0 30 2 * * *"
@@ -179,7 +180,7 @@ tokens:
 	}
 	got := cfg.Tokens[0].summary()
 	want := tokenSummary{
-		Name: "shop", Upstream: "wechat classic", AppID: "wx1", Secret: "environment SHOP", DailyBudget: 500, Reserve: 20, Reports: "trusted",
+		Name: "shop", Upstream: "wechat classic", AppID: "wx1", Secret: "environment SHOP", DailyBudget: 500, Reserve: 20, Reports: "trusted", Verify: "every 5m",
 		Refresh: []string{"20m ahead of expiry", "every 1h30m0s", "cron 0 30 2 * * * Asia/Shanghai", "cron 0 0 4 * * MON-FRI Europe/Berlin"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -246,7 +247,7 @@ func TestExampleShowsEverySettingAndIsRight(t *testing.T) {
 	for _, section := range []string{
 		"zzz: 1", "replica: {zzz: 1}", "grpc: {zzz: 1}", "http: {zzz: 1}", "log: {zzz: 1}", "election: {zzz: 1}",
 		"etcd: {zzz: 1}", "etcd: {tls: {zzz: 1}}", "etcd: {embedded: {zzz: 1}}", "etcd: {embedded: {peer_tls: {zzz: 1}}}", "etcd: {password: {zzz: 1}}",
-		"tokens: [{zzz: 1}]", "tokens: [{wechat: {zzz: 1}}]", "tokens: [{wechat: {}, refresh: [{zzz: 1}]}]",
+		"tokens: [{zzz: 1}]", "tokens: [{wechat: {zzz: 1}}]", "tokens: [{wechat: {}, refresh: [{zzz: 1}]}]", "tokens: [{wechat: {}, verify: {zzz: 1}}]",
 	} {
 		for _, field := range known(t, section) {
 			if !strings.Contains(exampleConfig, field+":") {

@@ -78,7 +78,7 @@ func (s *section) token() tokenConfig {
 			t.Policy = s.policy(t)
 		}
 	}
-	s.ignore("ahead", "daily_budget", "reserve", "refresh", "verify_reports") // where they could not be judged
+	s.ignore("ahead", "daily_budget", "reserve", "refresh", "verify", "verify_reports") // where they could not be judged
 	s.end()
 	return t
 }

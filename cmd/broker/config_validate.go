@@ -131,6 +131,7 @@ type tokenSummary struct {
 	DailyBudget int64    `json:"daily_budget"`
 	Reserve     int64    `json:"reserve"`
 	Reports     string   `json:"reports"`
+	Verify      string   `json:"verify,omitempty"`
 }
 
 func summarize(cfg *config) summary {
@@ -161,6 +162,9 @@ func (t tokenConfig) summary() tokenSummary {
 	if t.Policy.TrustReports {
 		s.Reports = "trusted"
 	}
+	if t.Policy.Verify > 0 {
+		s.Verify = "every " + short(t.Policy.Verify)
+	}
 	return s
 }
 
@@ -181,8 +185,12 @@ func (s summary) table(w io.Writer) error {
 	fmt.Fprintln(w)
 	out.row("TOKEN", "UPSTREAM", "APPID", "SECRET", "REFRESH", "BUDGET A DAY", "REPORTS")
 	for _, t := range s.Tokens {
+		reports := t.Reports
+		if t.Verify != "" {
+			reports += "; asked " + t.Verify
+		}
 		out.row(t.Name, t.Upstream, t.AppID, t.Secret, strings.Join(t.Refresh, ", "),
-			fmt.Sprintf("%d, %d reserved", t.DailyBudget, t.Reserve), t.Reports)
+			fmt.Sprintf("%d, %d reserved", t.DailyBudget, t.Reserve), reports)
 	}
 	return out.Flush()
 }
