@@ -1,8 +1,6 @@
 package store
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -12,7 +10,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/tokenbroker/tokenbroker/internal/clock"
-	"github.com/tokenbroker/tokenbroker/internal/token"
 	"github.com/tokenbroker/tokenbroker/internal/view"
 )
 
@@ -97,39 +94,4 @@ func (s *Store) Reload() {
 	case s.reload <- struct{}{}:
 	default:
 	}
-}
-
-// How long a call that failed in passing rests before it is repeated: doubled from the first to the longest.
-const (
-	firstPause   = 50 * time.Millisecond
-	longestPause = time.Second
-)
-
-// persist repeats call, each time with its own deadline, until it succeeds or ctx ends. what names it in the log.
-func (s *Store) persist(ctx context.Context, what string, call func(ctx context.Context) error) error {
-	pause := firstPause
-	for {
-		cctx, cancel := context.WithTimeout(ctx, s.timeout)
-		err := call(cctx)
-		cancel()
-		if err == nil || final(err) {
-			return err
-		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("%s: %w (last error: %w)", what, ctx.Err(), err)
-		}
-		if pause >= longestPause {
-			s.log.Warn("etcd does not answer; trying again", "call", what, "err", err)
-		}
-		rest(ctx, pause)
-		pause = min(2*pause, longestPause)
-	}
-}
-
-// errFinal marks what is in the store and cannot be used; reading it again does not help.
-var errFinal = errors.New("the store's content cannot be used")
-
-// final reports whether repeating the call would not change its result.
-func final(err error) bool {
-	return errors.Is(err, errFinal) || errors.Is(err, token.ErrDeposed) || errors.Is(err, token.ErrConflict)
 }
