@@ -16,29 +16,28 @@ import (
 
 // hunt is how a mutant is caught.
 type hunt struct {
-	// storms are the faults that it needs: see build.Needs.
-	storms [][]string
+	// faults are those that it needs: see build.Needs.
+	faults []string
 	// quiet: an operator's commands would hide what the mutant does.
 	quiet bool
 }
 
 // hunts are the hunts by the mutants' names.
 func hunts() map[string]hunt {
-	lost := []string{"wechat-answer-lost", "wechat-hang-after"}
 	return map[string]hunt{
-		"no-fence":         {storms: [][]string{{"pause-at-refreshBeforeBegin", "pause-at-refreshBeforeCommit"}}},
-		"no-revision":      {storms: [][]string{{"requests-late"}}},
-		"leased-record":    {storms: [][]string{{"kill-leader"}}},
-		"no-orphan":        {storms: [][]string{{"late-request"}}, quiet: true},
-		"blind-orphans":    {storms: [][]string{{"late-request-meets-commit"}}, quiet: true},
-		"phantom-leader":   {storms: [][]string{{"kill-follower", "restart"}}},
-		"no-intent":        {storms: [][]string{{"crash-at-refreshAfterWrite", "crash-at-refreshBeforeCommit"}}},
-		"no-quiet-wait":    {storms: [][]string{lost}},
-		"forgotten-doubt":  {storms: [][]string{{"wechat-lost-then-refused"}}},
-		"sync-at-receive":  {storms: [][]string{{"answers-late"}, lost}},
-		"no-sync-cap":      {storms: [][]string{{"cut-off", "pause-follower"}}},
-		"any-report":       {storms: [][]string{{"foreign-fetch"}}},
-		"replaying-client": {storms: [][]string{{"wechat-answer-lost"}}},
+		"no-fence":         {faults: []string{"pause-at-refreshBeforeBegin", "pause-at-refreshBeforeCommit"}},
+		"no-revision":      {faults: []string{"requests-late"}},
+		"leased-record":    {faults: []string{"kill-leader"}},
+		"no-orphan":        {faults: []string{"late-request"}, quiet: true},
+		"blind-orphans":    {faults: []string{"late-request-meets-commit"}, quiet: true},
+		"phantom-leader":   {faults: []string{"kill-follower", "restart"}},
+		"no-intent":        {faults: []string{"crash-at-refreshAfterWrite", "crash-at-refreshBeforeCommit"}},
+		"no-quiet-wait":    {faults: []string{"wechat-answer-lost", "wechat-hang-after"}},
+		"forgotten-doubt":  {faults: []string{"wechat-lost-then-refused"}},
+		"sync-at-receive":  {faults: []string{"answers-late", "wechat-answer-lost", "wechat-hang-after"}},
+		"no-sync-cap":      {faults: []string{"cut-off", "pause-follower"}},
+		"any-report":       {faults: []string{"foreign-fetch"}},
+		"replaying-client": {faults: []string{"wechat-answer-lost"}},
 	}
 }
 
@@ -46,17 +45,10 @@ func hunts() map[string]hunt {
 func all() hunt {
 	var h hunt
 	for _, m := range build.Mutants() {
-		for _, names := range hunts()[m.Name].storms {
-			if len(h.storms) == 0 {
-				h.storms = [][]string{nil}
-			}
-			for _, name := range names {
-				if !slices.Contains(h.storms[0], name) {
-					h.storms[0] = append(h.storms[0], name)
-				}
-			}
-		}
+		h.faults = append(h.faults, hunts()[m.Name].faults...)
 	}
+	slices.Sort(h.faults)
+	h.faults = slices.Compact(h.faults)
 	return h
 }
 
@@ -95,11 +87,12 @@ func pursue(ctx context.Context, f flags, h hunt, m build.Mutant, parent home, e
 		return t
 	}
 	if f.faults != "" {
-		h.storms = [][]string{names(f.faults)}
+		h.faults = names(f.faults)
 	}
 	fmt.Fprintf(errs, "%s: hunting for at most %v\n", nameOf(m), f.duration)
 	t.result, t.err = execute(ctx, order{
-		seed: f.seed, duration: f.duration, storms: h.storms, operator: !h.quiet, hunt: true, dir: place.site, programs: p,
+		seed: f.seed, duration: f.duration, faults: h.faults, longestCalm: huntingCalm, operator: !h.quiet, hunt: true, dir: place.site,
+		programs: p,
 	})
 	if saved := place.save(t.result); t.err == nil {
 		t.err = saved

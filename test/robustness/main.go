@@ -98,7 +98,8 @@ func single(ctx context.Context, f flags, out, errs io.Writer) error {
 	}
 	fmt.Fprintf(errs, "logs and all go to %s\n", home.dir)
 	res, err := execute(ctx, order{
-		seed: f.seed, duration: f.duration, storms: [][]string{names(f.faults)}, operator: true, dir: home.site, programs: p,
+		seed: f.seed, duration: f.duration, faults: names(f.faults), shortestCalm: shortestCalm, longestCalm: longestCalm, operator: true,
+		dir: home.site, programs: p,
 	})
 	if saved := home.save(res); err == nil {
 		err = saved

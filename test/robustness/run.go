@@ -23,8 +23,10 @@ import (
 type order struct {
 	seed     uint64
 	duration time.Duration
-	// storms are the faults' names, for each storm; several storms rage at the same time. One without names has the whole catalogue.
-	storms [][]string
+	// faults are the names of the faults to draw from; none for all.
+	faults []string
+	// calm bounds the time between two faults that break the same part of the site.
+	shortestCalm, longestCalm time.Duration
 	// operator: there is one.
 	operator bool
 	// hunt: the run ends, without recovery, as soon as a promise is broken.
@@ -120,15 +122,13 @@ func (r *run) prepare(ctx context.Context) error {
 // gather makes the storms.
 func (r *run) gather() error {
 	all := fault.Catalogue(times(), r.duration, r.failpoints)
-	for i, names := range r.order.storms {
-		chosen, err := fault.Select(all, names)
-		if err != nil {
-			return errors.Join(err, r.site.Close())
-		}
-		r.storms = append(r.storms, fault.NewStorm(fault.StormConfig{
-			Scene: r.scene, Seed: r.seed + uint64(i)<<32, Faults: chosen, ShortestCalm: shortestCalm, LongestCalm: longestCalm,
-		}))
+	chosen, err := fault.Select(all, r.faults)
+	if err != nil {
+		return errors.Join(err, r.site.Close())
 	}
+	r.storms = fault.Front(fault.StormConfig{
+		Scene: r.scene, Seed: r.seed, Faults: chosen, ShortestCalm: r.shortestCalm, LongestCalm: r.longestCalm,
+	})
 	return nil
 }
 

@@ -27,10 +27,11 @@ const (
 const (
 	callersEach  = 2
 	callPace     = 150 * time.Millisecond
-	errandPace   = 4 * time.Second
+	errandPace   = 3 * time.Second
 	warmUp       = 3 * time.Second
-	shortestCalm = 200 * time.Millisecond
-	longestCalm  = 5 * time.Second
+	shortestCalm = time.Second
+	longestCalm  = 25 * time.Second
+	huntingCalm  = 3 * time.Second // at most, in a hunt
 	afterwards   = 5 * time.Second // how long everybody goes on when all is well again
 )
 

@@ -55,14 +55,49 @@ func wakeAtCommit(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) 
 	if err := s.arm(ctx, beforeCommit, fmt.Sprintf("1*sleep(%d)", (2*s.Times.Protocol.D).Milliseconds()*3/4), paused); err != nil {
 		return wound, err
 	}
-	for began := time.Now(); time.Since(began) < s.Times.SessionTTL+3*s.Times.Protocol.W; {
-		if _, err := s.meet(ctx, beforeCommit, paused); err == nil {
-			return wound, paused.Resume()
-		}
-		if ctx.Err() != nil {
-			break
-		}
+	switch _, err := s.meet(ctx, beforeCommit, paused, s.Times.SessionTTL+3*s.Times.Protocol.W); {
+	case err == nil:
+		return wound, paused.Resume()
+	case errors.Is(err, ErrMoot): // the pause has happened, and counts
+		wound.Detail = "nobody was about to commit"
+		return wound, nil
+	default:
+		return wound, err
 	}
-	wound.Detail = "nobody was about to commit"
-	return wound, nil
+}
+
+// depose has a leader lose its lead with an outcome in hand, in the background: it is paused when it is about to commit, until its
+// session is over. stop waits until that is done.
+func (s *Scene) depose(ctx context.Context, rng *rand.Rand) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	provoked := s.provoke(ctx, s.classic(rng).Name, rng)
+	go func() {
+		defer close(ended)
+		if s.arm(ctx, beforeCommit, fmt.Sprintf("1*sleep(%d)", window.Milliseconds()), nil) == nil {
+			if b, err := s.meet(ctx, beforeCommit, nil, rendezvous); err == nil {
+				s.outlast(ctx, b)
+			}
+		}
+		_ = s.arm(context.WithoutCancel(ctx), beforeCommit, "", nil) // a broker that cannot be reached has none armed
+	}()
+	return func() {
+		cancel()
+		<-ended
+		provoked()
+	}
+}
+
+// outlast pauses a broker until its session is over.
+func (s *Scene) outlast(ctx context.Context, b *site.Broker) {
+	e := history.Event{
+		Kind: history.Fault, Code: history.EffectPaused, Actor: "depose", Replica: b.ID, Reason: "deposed with an outcome in hand", Sent: s.Recorder.Now(),
+	}
+	if b.Pause() != nil {
+		return
+	}
+	pause(ctx, s.Times.SessionTTL+time.Second)
+	_ = b.Resume() // it runs, or is not there any more
+	e.Received = s.Recorder.Now()
+	s.Recorder.Add(e)
 }

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
+	"go.etcd.io/gofail/runtime"
 	"google.golang.org/grpc/status"
 
 	"github.com/tokenbroker/tokenbroker/internal/upstream/wechat/wechattest"
@@ -18,7 +20,7 @@ import (
 
 const (
 	// rendezvous is how long a failpoint is waited for, and look how often it is looked at.
-	rendezvous = 8 * time.Second
+	rendezvous = 10 * time.Second
 	look       = 20 * time.Millisecond
 	// window is how long a broker stays at a failpoint for the suite to find it there.
 	window = 800 * time.Millisecond
@@ -37,21 +39,37 @@ func failpoints(names []string) []Fault {
 			})
 			continue
 		}
+		breaks, effects := Brokers, []string{history.EffectHeld}
+		if refused(name) != 0 {
+			breaks, effects = breaks|WeChat, []string{history.EffectHeld, history.EffectUpstream}
+		}
 		faults = append(faults,
 			Fault{
 				Name: "crash-at-" + name, About: "kill -9 of the broker that comes to " + name,
-				Weight: 1, Breaks: Brokers, Effects: []string{history.EffectHeld, history.EffectKilled}, Lasts: dead, Inject: crashAt(name),
+				Weight: 1, Breaks: breaks, Effects: slices.Concat(effects, []string{history.EffectKilled}), Lasts: dead, Inject: crashAt(name),
 			},
 			Fault{
 				Name: "pause-at-" + name, About: "SIGSTOP of the broker that comes to " + name,
-				Weight: 1, Breaks: Brokers, Effects: []string{history.EffectHeld, history.EffectPaused}, Lasts: pausedInTheAct, Inject: pauseAt(name),
+				Weight: 1, Breaks: breaks, Effects: slices.Concat(effects, []string{history.EffectPaused}), Lasts: pausedInTheAct, Inject: pauseAt(name),
 			},
 			Fault{
 				Name: "hold-at-" + name, About: "the one goroutine that comes to " + name + " is held there, and the rest goes on",
-				Weight: 1, Breaks: Brokers, Effects: []string{history.EffectHeld}, Lasts: lasting(0, time.Millisecond), Inject: holdAt(name),
+				Weight: 1, Breaks: breaks, Effects: effects, Lasts: lasting(0, time.Millisecond), Inject: holdAt(name),
 			})
 	}
 	return faults
+}
+
+// refused returns the errcode with which WeChat must refuse a fetch for the leader to come to a failpoint; 0 if it need not.
+func refused(name string) int {
+	switch name {
+	case "refreshBeforeAbort":
+		return 40125
+	case "refreshBeforeHandOver", "refreshAfterHandOver":
+		return 89507
+	default:
+		return 0
+	}
 }
 
 // pausedInTheAct is most often beyond the session's TTL: then the broker wakes deposed.
@@ -83,7 +101,7 @@ func (s *Scene) strikeAt(ctx context.Context, name string, rng *rand.Rand, how f
 		return Wound{}, err
 	}
 	stop := s.bringAbout(ctx, name, rng)
-	b, err := s.meet(ctx, name, nil)
+	b, err := s.meet(ctx, name, nil, rendezvous)
 	if err != nil {
 		return Wound{Heal: func(ctx context.Context) error { stop(); return s.arm(ctx, name, "", nil) }}, err
 	}
@@ -127,7 +145,7 @@ func holdAt(name string) func(context.Context, *Scene, *rand.Rand) (Wound, error
 			return Wound{}, err
 		}
 		stop := s.bringAbout(ctx, name, rng)
-		b, err := s.meet(ctx, name, nil)
+		b, err := s.meet(ctx, name, nil, rendezvous)
 		wound := Wound{Detail: fmt.Sprintf("for %v", d.Round(time.Millisecond)), Heal: func(ctx context.Context) error {
 			stop()
 			err := s.arm(ctx, name, "", nil)
@@ -151,7 +169,7 @@ func loseAnswers(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) {
 	if err := b.Failpoint(ctx, answerLost, fmt.Sprintf("%d*return", 1+rng.IntN(8))); err != nil && b.Running() {
 		return wound, err
 	}
-	stop := s.provoke(ctx, s.of(wechattest.Classic, rng).Name, rng)
+	stop := s.provoke(ctx, s.classic(rng).Name, rng)
 	wound.Heal = func(ctx context.Context) error { stop(); return s.arm(ctx, answerLost, "", nil) }
 	return wound, nil
 }
@@ -162,16 +180,21 @@ func (s *Scene) arm(ctx context.Context, name, terms string, but *site.Broker) e
 		if b == but {
 			continue
 		}
-		if err := b.Failpoint(ctx, name, terms); err != nil && b.Running() {
+		err := b.Failpoint(ctx, name, terms)
+		switch {
+		case err == nil || !b.Running():
+		case strings.Contains(err.Error(), runtime.ErrNoExist.Error()):
+			return fmt.Errorf("%w: no broker has the package of %s in it", ErrMoot, name)
+		default:
 			return err
 		}
 	}
 	return nil
 }
 
-// meet waits until a broker, but one, is at a failpoint, and returns it.
-func (s *Scene) meet(ctx context.Context, name string, but *site.Broker) (*site.Broker, error) {
-	for began := time.Now(); time.Since(began) < rendezvous; {
+// meet waits for a while until a broker, but one, is at a failpoint, and returns it.
+func (s *Scene) meet(ctx context.Context, name string, but *site.Broker, within time.Duration) (*site.Broker, error) {
+	for began := time.Now(); time.Since(began) < within; {
 		for _, b := range s.Site.Brokers {
 			if b == but {
 				continue
@@ -189,15 +212,25 @@ func (s *Scene) meet(ctx context.Context, name string, but *site.Broker) (*site.
 
 // bringAbout does what leads brokers to a failpoint, in the background: an operator's commands. stop ends it.
 func (s *Scene) bringAbout(ctx context.Context, name string, rng *rand.Rand) (stop func()) {
-	if !strings.HasPrefix(name, "leader") && !strings.Contains(name, "FirstRead") {
-		return s.provoke(ctx, s.of(wechattest.Classic, rng).Name, rng)
+	switch tok, code := s.classic(rng), refused(name); {
+	case code != 0:
+		wound, err := s.struck(ctx, tok.Name, rng, wechattest.Fault{Endpoint: tok.Endpoint, Kind: wechattest.Errcode, Code: code})
+		if err != nil {
+			return func() {}
+		}
+		return func() { _ = wound.Heal(context.WithoutCancel(ctx)) } // it cannot fail
+	case strings.HasSuffix(name, "Orphan"), name == "storeBeforeLeave":
+		return s.depose(ctx, rng)
+	case strings.HasPrefix(name, "leader"), strings.HasSuffix(name, "FirstRead"):
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			s.resign(ctx)
+		}()
+		return func() { <-ended }
+	default:
+		return s.provoke(ctx, tok.Name, rng)
 	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		s.resign(ctx)
-	}()
-	return func() { <-ended }
 }
 
 // resign has the leader give up the lead, through any broker that runs.

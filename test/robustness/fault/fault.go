@@ -1,8 +1,9 @@
 // Package fault is the catalogue of what a run breaks, and the storm that breaks it.
 //
-// A Fault strikes a Scene, stands for a while, and is healed. The storm draws faults from the run's seed, one after another and at
-// times two together, if they do not break the same part of the site. Each fault has a source of choices of its own, so that one
-// seed always means the same faults in the same order with the same details; only moments differ, and who happens to lead.
+// A Fault strikes a Scene, stands for a while, and is healed. A storm draws faults from the run's seed, one after another. Several rage
+// at the same time, each on a part of the site of its own, so that any two faults come to stand together. Each fault has a source of
+// choices of its own, so that one seed always means the same faults in the same order with the same details; only moments differ,
+// and who happens to lead.
 //
 // Every fault is an event of the history for each of its effects (see package history): Reason is its name, Sent is just before it
 // struck, Received just after it was healed, Replica is the broker that it concerns if it concerns one alone, and Detail says the rest
@@ -75,6 +76,8 @@ type Scene struct {
 	Times  Times
 
 	mu     sync.Mutex      // guards all below
+	taken  Part            // the parts that faults break now
+	freed  chan struct{}   // closed when a part is not broken any more; nil if nobody waits for that
 	killed map[string]bool // the values that WeChat was made to end
 	owed   map[string]bool // the tokens for which a broker waits as long as WeChat told it to, and nobody has mended that
 }

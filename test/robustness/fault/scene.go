@@ -19,6 +19,37 @@ import (
 // lookTime is how long the question who leads may take: etcd may be away.
 const lookTime = 2 * time.Second
 
+// claim waits until nobody breaks any of the given parts, and takes them. It returns false if ctx ends before.
+func (s *Scene) claim(ctx context.Context, parts Part) (release func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.taken&parts != 0 {
+		if s.freed == nil {
+			s.freed = make(chan struct{})
+		}
+		freed := s.freed
+		s.mu.Unlock()
+		select {
+		case <-freed:
+		case <-ctx.Done():
+		}
+		s.mu.Lock()
+		if ctx.Err() != nil {
+			return nil, false
+		}
+	}
+	s.taken |= parts
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.taken &^= parts
+		if s.freed != nil {
+			close(s.freed)
+			s.freed = nil
+		}
+	}, true
+}
+
 // leader returns the broker that leads, and whether that could be learned; else a running one.
 func (s *Scene) leader(ctx context.Context, rng *rand.Rand) (*site.Broker, error) {
 	other, err := s.running(rng)
@@ -63,9 +94,9 @@ func (s *Scene) some(ctx context.Context, rng *rand.Rand) (*site.Broker, error) 
 	return s.follower(ctx, rng)
 }
 
-// of returns a token of an endpoint; any, if there is none or the endpoint is empty.
-func (s *Scene) of(endpoint wechattest.Endpoint, rng *rand.Rand) site.Token {
-	fit := slices.DeleteFunc(slices.Clone(s.Tokens), func(t site.Token) bool { return t.Endpoint != endpoint })
+// classic returns a rotating token; any, if there is none.
+func (s *Scene) classic(rng *rand.Rand) site.Token {
+	fit := slices.DeleteFunc(slices.Clone(s.Tokens), func(t site.Token) bool { return t.Endpoint != wechattest.Classic })
 	if len(fit) == 0 {
 		fit = s.Tokens
 	}

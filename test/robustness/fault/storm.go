@@ -14,12 +14,8 @@ import (
 	"github.com/tokenbroker/tokenbroker/test/robustness/traffic"
 )
 
-const (
-	// together is the share of faults that do not come alone.
-	together = 0.35
-	// healTime is how long a healing may take on a busy machine: members of etcd and brokers are started in it.
-	healTime = 90 * time.Second
-)
+// healTime is how long a healing may take on a busy machine: members of etcd and brokers are started in it.
+const healTime = 90 * time.Second
 
 // Actor is the actor of the history's event of a fault that the storm drew. A fault may be the cause of further events.
 const Actor = "storm"
@@ -29,14 +25,16 @@ func Moot(e history.Event) bool { return strings.HasPrefix(e.Detail, ErrMoot.Err
 
 // StormConfig says what breaks when.
 type StormConfig struct {
-	Scene  *Scene
+	Scene *Scene
+	// Name tells the storms of one run apart, which rage at the same time.
+	Name   string
 	Seed   uint64
 	Faults []Fault
 	// Calm bounds the time between the end of a fault and the next.
 	ShortestCalm, LongestCalm time.Duration
 }
 
-// Storm breaks a site at random moments.
+// Storm breaks a site at random moments, one fault after the other.
 type Storm struct {
 	cfg StormConfig
 
@@ -48,67 +46,56 @@ type Storm struct {
 // NewStorm returns a Storm that has not begun.
 func NewStorm(cfg StormConfig) *Storm { return &Storm{cfg: cfg, standing: make(map[int]stands)} }
 
-// Plan is one step of a storm: one fault, or two together.
-type Plan struct {
-	Calm   time.Duration
-	First  *Fault
-	Second *Fault        // nil if the first comes alone
-	After  time.Duration // after the first
-}
-
-// Plan returns the storm's step of a number, counting from 0. It hangs on nothing but the seed and the catalogue.
-func (s *Storm) Plan(step int) Plan {
-	rng := s.choices(step, "plan")
-	p := Plan{Calm: between(s.cfg.ShortestCalm, s.cfg.LongestCalm, rng), First: draw(rng, s.cfg.Faults, 0)}
-	if rng.Float64() < together {
-		p.Second = draw(rng, s.cfg.Faults, p.First.Breaks)
-		p.After = between(0, 3*time.Second, rng)
-	}
-	return p
-}
-
-// draw returns one of the faults that leave the given parts alone, by their weights; nil if there is none.
-func draw(rng *rand.Rand, faults []Fault, but Part) *Fault {
-	total := 0
-	for _, f := range faults {
-		if f.Breaks&but == 0 {
-			total += f.Weight
-		}
-	}
-	if total == 0 {
-		return nil
-	}
-	n := rng.IntN(total)
-	for i := range faults {
-		if f := &faults[i]; f.Breaks&but == 0 {
-			if n -= f.Weight; n < 0 {
-				return f
+// Front returns storms that break what one would, but each a part of its own, all at the same time. Thus any two faults come to stand
+// together, and three at times.
+func Front(cfg StormConfig) []*Storm {
+	var storms []*Storm
+	for part := Brokers; part <= WeChat; part <<= 1 {
+		own := cfg
+		own.Name += fmt.Sprint(part)
+		own.Faults = nil
+		for _, f := range cfg.Faults {
+			if f.Breaks&-f.Breaks == part { // the first of its parts
+				own.Faults = append(own.Faults, f)
 			}
 		}
+		if len(own.Faults) > 0 {
+			storms = append(storms, NewStorm(own))
+		}
 	}
-	panic("the weights do not add up")
+	return storms
+}
+
+// Plan returns the storm's step of a number, counting from 0: a fault, and the calm before it. It hangs on nothing but the seed and the
+// faults.
+func (s *Storm) Plan(step int) (*Fault, time.Duration) {
+	rng := s.choices(step, "plan")
+	calm := between(s.cfg.ShortestCalm, s.cfg.LongestCalm, rng)
+	total := 0
+	for _, f := range s.cfg.Faults {
+		total += f.Weight
+	}
+	n := rng.IntN(total)
+	i := slices.IndexFunc(s.cfg.Faults, func(f Fault) bool {
+		n -= f.Weight
+		return n < 0
+	})
+	return &s.cfg.Faults[i], calm
 }
 
 func (s *Storm) choices(step int, what string) *rand.Rand {
-	return traffic.Choices(s.cfg.Seed, fmt.Sprintf("storm %d %s", step, what))
+	return traffic.Choices(s.cfg.Seed, fmt.Sprintf("storm %s %d %s", s.cfg.Name, step, what))
 }
 
 // Run breaks the site until ctx ends; then it heals what is broken and returns nil. It fails if something could not be broken or
 // healed: that says nothing of the brokers.
 func (s *Storm) Run(ctx context.Context) error {
 	for step := 0; ; step++ {
-		p := s.Plan(step)
-		if !pause(ctx, p.Calm) {
+		f, calm := s.Plan(step)
+		if !pause(ctx, calm) {
 			return nil
 		}
-		var both sync.WaitGroup
-		errs := make([]error, 2)
-		both.Go(func() { errs[0] = s.strike(ctx, p.First, s.choices(step, "first")) })
-		if p.Second != nil && pause(ctx, p.After) {
-			both.Go(func() { errs[1] = s.strike(ctx, p.Second, s.choices(step, "second")) })
-		}
-		both.Wait()
-		if err := errors.Join(errs...); err != nil {
+		if err := s.strike(ctx, f, s.choices(step, "fault")); err != nil {
 			return err
 		}
 	}
@@ -117,6 +104,11 @@ func (s *Storm) Run(ctx context.Context) error {
 // strike breaks, waits and heals.
 func (s *Storm) strike(ctx context.Context, f *Fault, rng *rand.Rand) error {
 	lasts := f.Lasts(s.cfg.Scene.Times, rng)
+	release, ok := s.cfg.Scene.claim(ctx, f.Breaks)
+	if !ok {
+		return nil
+	}
+	defer release()
 	e := history.Event{Kind: history.Fault, Actor: Actor, Reason: f.Name, Sent: s.cfg.Scene.Recorder.Now()}
 	id := s.begin(f, e)
 	defer s.end(id)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -14,17 +15,14 @@ import (
 	"github.com/tokenbroker/tokenbroker/test/robustness/history"
 )
 
-// steps describes the first 50 steps of a storm.
+// steps describes the first 50 steps of the storms of a run.
 func steps(seed uint64) []string {
-	s := fault.NewStorm(fault.StormConfig{Seed: seed, Faults: catalogue(), ShortestCalm: time.Second, LongestCalm: 5 * time.Second})
 	var all []string
-	for i := range 50 {
-		p := s.Plan(i)
-		text := fmt.Sprint(p.Calm, p.First.Name)
-		if p.Second != nil {
-			text += fmt.Sprint(p.Second.Name, p.After)
+	for _, s := range fault.Front(fault.StormConfig{Seed: seed, Faults: catalogue(), ShortestCalm: time.Second, LongestCalm: 5 * time.Second}) {
+		for i := range 50 {
+			f, calm := s.Plan(i)
+			all = append(all, fmt.Sprint(f.Name, calm))
 		}
-		all = append(all, text)
 	}
 	return all
 }
@@ -38,23 +36,49 @@ func TestStepsAreThoseOfTheSeed(t *testing.T) {
 	}
 }
 
+func TestEveryFaultIsDrawn(t *testing.T) {
+	drawn := map[string]bool{}
+	for _, s := range fault.Front(fault.StormConfig{Seed: 1, Faults: catalogue()}) {
+		for i := range 3000 {
+			f, _ := s.Plan(i)
+			drawn[f.Name] = true
+		}
+	}
+	if len(drawn) != len(catalogue()) {
+		t.Errorf("%d of %d faults were drawn", len(drawn), len(catalogue()))
+	}
+}
+
 func TestNoPartIsBrokenTwiceAtOnce(t *testing.T) {
-	s := fault.NewStorm(fault.StormConfig{Seed: 1, Faults: catalogue()})
-	pairs, drawn := 0, map[string]bool{}
-	for i := range 5000 {
-		p := s.Plan(i)
-		drawn[p.First.Name] = true
-		if p.Second == nil {
-			continue
+	synctest.Test(t, func(t *testing.T) {
+		scene := &fault.Scene{Recorder: history.NewRecorder(), Times: times()}
+		var brokers, etcd, both play
+		faults := []fault.Fault{brokers.fault("one", fault.Brokers, nil), etcd.fault("two", fault.Etcd, nil), both.fault("both", fault.Brokers|fault.Etcd, nil)}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
+		defer cancel()
+		var all sync.WaitGroup
+		for _, s := range fault.Front(fault.StormConfig{Scene: scene, Seed: 1, Faults: faults, LongestCalm: 10 * time.Second}) {
+			all.Go(func() {
+				if err := s.Run(ctx); err != nil {
+					t.Error(err)
+				}
+			})
 		}
-		pairs++
-		if p.First.Breaks&p.Second.Breaks != 0 {
-			t.Errorf("%s and %s break the same part", p.First.Name, p.Second.Name)
+		together := 0
+		for range 1000 {
+			time.Sleep(time.Second)
+			if both.standing.Load()+brokers.standing.Load() > 1 || both.standing.Load()+etcd.standing.Load() > 1 {
+				t.Fatal("a part is broken twice")
+			}
+			if brokers.standing.Load()+etcd.standing.Load() == 2 {
+				together++
+			}
 		}
-	}
-	if pairs < 1000 || len(drawn) != len(catalogue()) {
-		t.Errorf("%d pairs in 5000 steps, %d of %d faults were drawn", pairs, len(drawn), len(catalogue()))
-	}
+		all.Wait()
+		if together == 0 || both.injected.Load() == 0 {
+			t.Errorf("two faults stood together %d times, and %d broke two parts", together, both.injected.Load())
+		}
+	})
 }
 
 // play is a fault that only counts.

@@ -129,7 +129,7 @@ func slowWeChat(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) {
 }
 
 func loseThenRefuse(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) {
-	tok := s.of(wechattest.Classic, rng)
+	tok := s.classic(rng)
 	return s.struck(ctx, tok.Name, rng,
 		wechattest.Fault{Endpoint: tok.Endpoint, Kind: wechattest.Drop, When: wechattest.After, Times: 1},
 		wechattest.Fault{Endpoint: tok.Endpoint, Kind: wechattest.Errcode, Code: pick(rng, []int{40125, 50004, 45011})})
