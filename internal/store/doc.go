@@ -39,4 +39,20 @@
 //
 // Any replica may Ask. Two requests of the same kind, name, version and force share one key, so a flood of reports becomes one write and
 // later reads from memory. The leader answers in place; the reply stays for 5 to 30 seconds and answers whoever asks the same.
+//
+// # Two versions of the program
+//
+// Replicas are replaced one after the other, and an update may be taken back. So an older program reads, and as leader rewrites, what a
+// newer one wrote:
+//
+//   - A new member of a record stands at its top level. A program that does not know it carries it along, unread, in every write
+//     (token.Record.Unknown). Because the known members move on without it, such a member says itself which version or attempt it
+//     speaks of, if it speaks of one; and its absence means "as before".
+//   - The objects inside a record (pending, spent, last_failure and so on) get no new members: whoever changes one writes it whole.
+//   - Requests, replies and orphans may get new members; an older program does not see them. Names never differ in case only, which
+//     encoding/json would not tell apart there.
+//   - A leader answers a request of a kind that it does not know with VerdictFailed. A new verdict answers new kinds only.
+//   - What an older program would misread raises schema. No older program guesses at such a record or overwrites it: its replica goes
+//     on with the token that it holds as if in doubt, and its leader fetches nothing for it. So a release reads a schema before any
+//     release writes it.
 package store
