@@ -153,10 +153,21 @@ func (p *Process) Kill() error {
 	return nil
 }
 
-// Pause stops the process where it is, as SIGSTOP does.
+// Pause stops the process where it is, as SIGSTOP does, and returns when it stands still.
 func (p *Process) Pause() error {
-	_, err := p.tell(syscall.SIGSTOP, func(l *life) { l.paused = true })
-	return err
+	l, err := p.tell(syscall.SIGSTOP, func(l *life) { l.paused = true })
+	if err != nil {
+		return err
+	}
+	late := time.After(signalTime)
+	for p.paused() && !standsStill(l.cmd.Process.Pid) {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-late:
+			return fmt.Errorf("pausing %s: it does not stand still", p.name)
+		}
+	}
+	return nil
 }
 
 // Resume lets a paused process go on. It does nothing if it is not paused, or does not run.
@@ -230,7 +241,7 @@ func (p *Process) terminate(ctx context.Context) error {
 		if _, err := p.tell(syscall.SIGQUIT, func(l *life) { l.late = true }); err == nil {
 			select {
 			case <-l.ended:
-			case <-time.After(dumpTime):
+			case <-time.After(signalTime):
 				return errors.Join(fmt.Errorf("stopping %s: it does not end: %w", p.name, context.Cause(ctx)), p.Kill())
 			}
 		}

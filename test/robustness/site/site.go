@@ -200,7 +200,7 @@ func (s *Site) Leader(ctx context.Context) (*Broker, error) {
 		return nil, fmt.Errorf("asking etcd for the leader: %w", err)
 	}
 	if len(resp.Kvs) == 0 || resp.Kvs[0].Version < 2 {
-		return nil, nil //nolint:nilnil // as documented
+		return nil, nil
 	}
 	var value struct{ ID string }
 	if err := json.Unmarshal(resp.Kvs[0].Value, &value); err != nil {

@@ -17,9 +17,9 @@ const (
 	startTime = time.Minute
 	healTime  = time.Minute
 	// stopTime bounds a broker's shutdown where a site is closed: a fetch in flight is settled, or given up after 20 s where etcd is
-	// away. dumpTime is what it may take to write where its goroutines are.
-	stopTime = 45 * time.Second
-	dumpTime = 5 * time.Second
+	// away. signalTime is what a process may take to heed a signal that asks nothing of it but to stop.
+	stopTime   = 45 * time.Second
+	signalTime = 5 * time.Second
 	// attemptTime bounds one try of what is tried again, and retryPace is how long after the last the next one follows.
 	attemptTime = 2 * time.Second
 	retryPace   = 20 * time.Millisecond
