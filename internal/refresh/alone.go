@@ -15,7 +15,7 @@ const (
 	// shortestLook and longestLook bound the time between two looks.
 	shortestLook = time.Second
 	longestLook  = time.Minute
-	// aloneSpacing is the least time between two fetches.
+	// aloneSpacing is the least time between two fetches; less where a token's whole life is less than ten of it.
 	aloneSpacing = time.Minute
 )
 
@@ -126,7 +126,7 @@ func (a *alone) fetch(ctx context.Context) {
 		}
 	}
 	a.note(version, f.grant.Life, f.done.At.Sub(began), f.failure)
-	wait := aloneSpacing
+	wait := min(aloneSpacing, a.traits.MaxLife/10)
 	if f.failure == nil {
 		a.failures = 0
 	} else {

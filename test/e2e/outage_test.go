@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/tokenbroker/tokenbroker/internal/upstream/wechat/wechattest"
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
@@ -65,7 +66,7 @@ func TestReplicaStartsBeforeItsEtcd(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1, wechattest.Config{})
 	s.etcd.Members[0].Stop()
-	b := newBroker(t, "early", "{endpoints: ["+s.etcd.Endpoints()[0]+"]}", s.bothTokens())
+	b := newBroker(t, "early", "{endpoints: ["+s.etcd.Endpoints()[0]+"]}", account(classic, "classic", "wx-classic", s.upstream, ""))
 	s.brokers = append(s.brokers, b)
 	b.launch(t)
 	b.err.await(t, "an etcd does not answer")
@@ -73,7 +74,42 @@ func TestReplicaStartsBeforeItsEtcd(t *testing.T) {
 		t.Errorf("without having seen etcd the replica's readiness is %d, want 503", code)
 	}
 	s.etcd.Members[0].Restart(t)
-	firstToken(t, b, stable)
 	firstToken(t, b, classic)
 	b.awaitReady(t)
+}
+
+// Tokens of an upstream where a fetch ends nobody else's token are fetched by each replica for itself.
+func TestAStableTokenOutlivesEtcd(t *testing.T) {
+	t.Parallel()
+	const life = 20 * time.Second
+	s := newSite(t, 1, wechattest.Config{TokenLife: life, Overlap: 5 * time.Second})
+	s.serve(t, 3, account(stable, "stable", "wx-stable", s.upstream, "max_life: 20s, overlap: 5s"), stable)
+	tr := startTraffic(t, directly(s.brokers...), stable)
+	tr.goOn(t)
+
+	s.etcd.Members[0].Stop()
+	fresh := newBroker(t, "fresh", s.brokers[0].etcd, s.brokers[0].tokens)
+	fresh.launch(t) // knows nothing, and has nobody to ask but WeChat
+	s.brokers = append(s.brokers, fresh)
+	local := map[string]int64{}
+	for _, b := range s.brokers {
+		eventually(t, ample, b.id+" serves a token that it fetched alone", func() bool {
+			got, err := b.service().GetToken(t.Context(), &tokenbrokerv1.GetTokenRequest{Name: stable})
+			local[b.id] = got.GetToken().GetVersion()
+			return err == nil && got.GetToken().GetLocal()
+		})
+	}
+	fresh.awaitReady(t)
+
+	s.etcd.Members[0].Restart(t)
+	for _, b := range s.brokers {
+		for id, version := range local {
+			eventually(t, ample, b.id+" serves a version above what "+id+" made up", func() bool {
+				got := firstToken(t, b, stable)
+				return !got.GetLocal() && got.GetVersion() > version
+			})
+		}
+	}
+	tr.goOn(t)
+	judge(t, s.wechat, tr.end())
 }
