@@ -3,6 +3,9 @@ package etcdtest_test
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,6 +48,32 @@ func TestAMemberKeepsDataAndAddressAcrossRestart(t *testing.T) {
 	s.Restart(t)
 	if got := get(t, c); got != "v" {
 		t.Errorf("after a restart k is %q, want v", got)
+	}
+}
+
+func TestARefilledClusterServesOtherDataAtTheSameAddresses(t *testing.T) {
+	cluster := etcdtest.StartCluster(t, 3)
+	c := cluster.Client(t)
+	put(t, c, "v")
+	folders := map[string]bool{}
+	cluster.Refill(t, func(f etcdtest.Folder) {
+		if _, err := os.Stat(f.DataDir); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the folder of %s is there: %v", f.Name, err)
+		}
+		if !strings.Contains(f.InitialCluster, f.Name+"="+f.AdvertisePeer) {
+			t.Errorf("%s is not at %s in %s", f.Name, f.AdvertisePeer, f.InitialCluster)
+		}
+		folders[f.DataDir] = true
+	})
+	if len(folders) != 3 {
+		t.Errorf("the folders were %v", folders)
+	}
+	if got := get(t, c); got != "" {
+		t.Errorf("emptied, the cluster says that k is %q", got)
+	}
+	put(t, c, "w")
+	if got := get(t, c); got != "w" {
+		t.Errorf("emptied, the cluster says that k is %q, want w", got)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -148,6 +149,31 @@ func (c *Cluster) start(ctx context.Context) error {
 		}
 	}
 	return first
+}
+
+// Folder is what has to be known of a member to make its data folder for it: the flags of `etcdutl snapshot restore`.
+type Folder struct{ Name, DataDir, InitialCluster, AdvertisePeer string }
+
+// Refill stops all members, takes their data away, has fill make each of them other data, and starts them again. Without fill they
+// start with nothing, as after the loss of everything. fill finds no folder, and may leave none.
+func (c *Cluster) Refill(tb testing.TB, fill func(Folder)) {
+	tb.Helper()
+	var stopping sync.WaitGroup
+	for _, m := range c.Members {
+		stopping.Go(m.Stop)
+	}
+	stopping.Wait()
+	for _, m := range c.Members {
+		if err := os.RemoveAll(m.cfg.DataDir); err != nil {
+			tb.Fatalf("taking etcd's data away: %v", err)
+		}
+		if fill != nil {
+			fill(Folder{Name: m.cfg.Name, DataDir: m.cfg.DataDir, InitialCluster: m.cfg.InitialCluster, AdvertisePeer: m.cfg.AdvertisePeer})
+		}
+	}
+	if err := c.start(tb.Context()); err != nil {
+		tb.Fatalf("starting etcd on other data: %v", err)
+	}
 }
 
 // Endpoints returns the URLs of all members.
