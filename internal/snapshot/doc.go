@@ -1,0 +1,42 @@
+// Package snapshot keeps what a replica holds in a file of its own, so that a replica that starts while etcd is away can answer.
+//
+// # What it is worth
+//
+// A replica that reads its snapshot knows what a late joiner learns from etcd, only that it may have been overtaken. So it promises what
+// a late joiner may: an idempotent upstream's token until its nominal end, counted by the wall clock less the tolerated skew; of a
+// rotating upstream's token nothing, because somebody may have fetched since: it is handed out as Suspect until etcd proves it
+// current. An attempt that was under way, or a doubt, counts as in etcd. View.Restore has the rules, and replaces all of it by what
+// etcd tells, unless that is older.
+//
+// What the file does not tell is what happened after it was written. It is written within about a second of each change; an operator's
+// forced refresh that comes later, while the replica is down, kills a token that the snapshot still promises. That is the same as
+// with a replica that is cut off (docs/ARCHITECTURE.md, non-guarantees).
+//
+// # The file
+//
+// One line of JSON, so that people can read it:
+//
+//	{"format":"tokenbroker snapshot","schema":1,"sha256":"<of content>","content":
+//	  {"namespace":"/tokenbroker/","replica":"broker-1","written":"<time>","tokens":[{"name":...,"seen":...,"local":...,"record":...}]}}
+//
+// A record is in the stored form that it has in etcd, its value sealed with the same keys for the same name. The checksum tells damage
+// from a wrong key. The format stands first and literally so that a file of another kind is known as such.
+//
+// It is written to a temporary file beside it (0600), synced, renamed, and the folder synced: whatever dies in between leaves the old
+// file or the new one.
+//
+// # Refusals
+//
+// A file is used as a whole or not at all, and none can keep a replica from starting. Refusal says what is wrong and what to do.
+//
+//   - What is no snapshot of this cluster is foreign: no regular file, unreadable, of another format, or of another namespace.
+//     Somebody else needs it, or its name was given by mistake; it is never touched, and nothing is written until it is gone.
+//   - What is one and cannot be used (too large, damaged, of a newer program, open to other users of the machine, written in the
+//     future, sealed with other keys, contradicting itself) is renamed to *.refused before the first write would replace it.
+//
+// Another replica's snapshot is used, with a warning. It tells of the same cluster, so refusing it would protect from nothing, and would
+// take the tokens away from a replica that was renamed, such as every pod of a Kubernetes Deployment.
+//
+// Of a snapshot that is used, a token is passed over if the configuration names another upstream than its value came from, or if
+// it was issued in the future: one of the clocks is wrong then, and nobody knows how long it lives.
+package snapshot
