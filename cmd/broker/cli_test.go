@@ -432,7 +432,7 @@ func healthyStatus() *tokenbrokerv1.GetStatusResponse {
 			Name: "shop", State: tokenbrokerv1.TokenState_TOKEN_STATE_ACTIVE, Version: 17, Ttl: durationpb.New(7198 * time.Second), ExpireTime: stamp(7198 * time.Second),
 			Upstream: "wechat stable", LastRefreshTime: stamp(-2 * time.Second), NextRefreshTime: stamp(7000 * time.Second), NextRefreshReason: "ahead of expiry",
 			FetchesToday: 12, DailyBudget: 2000,
-			LastFailure: &tokenbrokerv1.UpstreamFailure{Code: "timeout", Class: "transient", Meaning: "the upstream did not answer in time", Remedy: "nothing", Time: stamp(-26 * time.Hour)},
+			LastFailure: &tokenbrokerv1.UpstreamFailure{Code: "timeout", Class: "transient", Meaning: "the upstream did not answer in time", Time: stamp(-26 * time.Hour), Replica: "broker-2"},
 		}},
 	}
 }
@@ -445,6 +445,13 @@ func troubledStatus() *tokenbrokerv1.GetStatusResponse {
 		FetchesToday: 31, DailyBudget: 2000, ConsecutiveFailures: 4, Pending: true, Doubt: true, Condemned: true,
 		LastFailure: &tokenbrokerv1.UpstreamFailure{Code: "40164", Class: "address", Meaning: "the address that asks is not on the whitelist",
 			Remedy: "add the address to the IP whitelist in WeChat's console", Message: "invalid ip 203.0.113.7, not in whitelist", Time: stamp(-20 * time.Second)},
+	}, &tokenbrokerv1.TokenStatus{
+		Name: "wharf", State: tokenbrokerv1.TokenState_TOKEN_STATE_ACTIVE, Version: 9, Ttl: durationpb.New(4 * time.Minute), ExpireTime: stamp(90 * time.Minute),
+		Upstream: "wechat classic", Rotating: true, LastRefreshTime: stamp(-30 * time.Minute), NextRefreshTime: stamp(time.Hour), NextRefreshReason: "ahead of expiry",
+		FetchesToday: 31, DailyBudget: 2000,
+		EarlyDeaths: &tokenbrokerv1.EarlyDeaths{Count: 4, LastTime: stamp(-30 * time.Minute), Meaning: "another system refreshes this app's token", Remedy: "find it"},
+		LastFailure: &tokenbrokerv1.UpstreamFailure{Code: "40164", Class: "address", Meaning: "the address that asks is not on the whitelist", Replica: "broker-1",
+			Remedy: "add 203.0.113.7 to the IP whitelist", Message: "invalid ip 203.0.113.7, not in whitelist", Time: stamp(-40 * time.Minute)},
 	})
 	return s
 }

@@ -150,7 +150,8 @@ func nextFetch(now time.Time, t *tokenbrokerv1.TokenStatus) string {
 func writeTrouble(w io.Writer, now time.Time, t *tokenbrokerv1.TokenStatus) {
 	line := func(format string, args ...any) { fmt.Fprintf(w, "  "+format+"\n", args...) }
 	f := t.GetLastFailure()
-	if f == nil && !t.GetPending() && !t.GetDoubt() && !t.GetCondemned() && !t.GetLocal() {
+	deaths := t.GetEarlyDeaths()
+	if f == nil && deaths == nil && !t.GetPending() && !t.GetDoubt() && !t.GetCondemned() && !t.GetLocal() {
 		return
 	}
 	fmt.Fprintf(w, "\n%s\n", t.GetName())
@@ -159,6 +160,10 @@ func writeTrouble(w io.Writer, now time.Time, t *tokenbrokerv1.TokenStatus) {
 	}
 	if t.GetCondemned() {
 		line("the upstream confirmed that the current token is dead before its time")
+	}
+	if deaths != nil {
+		line("found dead before its time %s, last %s: %s", counted(int(deaths.GetCount()), "time"), relative(now, deaths.GetLastTime()), deaths.GetMeaning())
+		line("what to do: %s", deaths.GetRemedy())
 	}
 	if t.GetDoubt() {
 		line("a fetch with an unknown outcome may have replaced the token; the next success settles it")
@@ -169,16 +174,23 @@ func writeTrouble(w io.Writer, now time.Time, t *tokenbrokerv1.TokenStatus) {
 	if f == nil {
 		return
 	}
-	line("last failure %s: %s (%s): %s", relative(now, f.GetTime()), f.GetCode(), f.GetClass(), f.GetMeaning())
-	if n := t.GetConsecutiveFailures(); n > 0 {
+	at := relative(now, f.GetTime())
+	if f.GetReplica() != "" {
+		at += " at " + f.GetReplica()
+	}
+	line("last failure %s: %s (%s): %s", at, f.GetCode(), f.GetClass(), f.GetMeaning())
+	switch n := t.GetConsecutiveFailures(); {
+	case n > 0:
 		line("%d in a row since the last success", n)
-	} else {
+	case f.GetRemedy() != "":
+		line("fetched successfully since, but not by that replica")
+	default:
 		line("fetched successfully since")
 	}
 	if f.GetMessage() != "" {
 		line("the upstream said: %s", f.GetMessage())
 	}
-	if f.GetRemedy() != "" && t.GetConsecutiveFailures() > 0 {
+	if f.GetRemedy() != "" {
 		line("what to do: %s", f.GetRemedy())
 	}
 }

@@ -70,8 +70,9 @@
 //
 // A leader that fails three times in a row to reach the upstream (dial, TLS, or its address refused), or whose address is blocked for a
 // stated time, gives up the lead for another replica; what it was told to wait does not bind the successor. It notes that in the
-// record, and a replica does so once an hour at most, whichever token it is for: if nobody reaches the upstream, leadership comes to
-// rest, and the quiet waits of other tokens come to their end.
+// record, and a replica does so in vain once an hour at most, whichever token it is for: if nobody reaches the upstream, leadership
+// comes to rest, and the quiet waits of other tokens come to their end. A commit takes the note out of the record, and so tells the
+// replica when it leads once more that another could fetch the token: then it was not in vain.
 //
 // # Reports
 //
@@ -80,9 +81,17 @@
 // G + P + D for the order of requests; report-caused fetches keep 30 s apart and stay out of the budget's reserve. If an idempotent
 // upstream answers with the condemned value, the next attempt is forced.
 //
+// If the policy wants it, the leader asks the upstream now and then by itself, as if somebody had reported the version: that it is dead
+// condemns it, with all that follows; that it lives proves nothing, since another's attempt may be under way, and changes nothing. It
+// asks only while the record is clean and the token not near its end, not within D of an attempt, and only if the answer is there before
+// the next attempt is due. A value that dies without an attempt of this cluster's that may have ended it (nothing pending, no doubt), and
+// before its nominal end, died early: the record counts that, once for each value, in the transaction that condemns it.
+//
 // A forced attempt (WeChat stable's force_refresh) is a rotation with no overlap: it serves only a condemned value or an operator's
 // order. From its BEGIN on no replica promises the value; if its outcome is unknown the value is in doubt, as on a rotating upstream, and
-// the next BEGIN waits G + P + D, since an ordinary answer in between would prove nothing.
+// the next BEGIN waits G + P + D, since an ordinary answer in between would prove nothing. An operator's forced order names the version
+// that is to be killed. It is done when the record says that a forced attempt brought a later one, and not by any other commit, since
+// what an ordinary attempt replaces lives on for the overlap.
 //
 // # If the process dies
 //

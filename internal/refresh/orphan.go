@@ -31,7 +31,7 @@ func (g *termRun) heed(o token.Orphan) error {
 		log.Warn("an earlier leader's request was written late: the token is in doubt")
 	case open && o.Outcome == token.OutcomeToken:
 		now := g.cfg.Clock.Read()
-		next = granted(next, o, g.rec.Pending.Source, now.Wall)
+		next = granted(next, o, g.rec.Pending.Source, "", now.Wall)
 		if err := g.put(next, o.Attempt); err != nil {
 			return err
 		}

@@ -11,7 +11,7 @@ import (
 )
 
 // handOverAfter is how many attempts in a row may fail to reach the upstream before another replica is asked to lead; handOverRest
-// is how long a replica that gave up the lead for a token does not do so for it again.
+// is how long a replica that gave up the lead for a token does not do so for it again, unless another could fetch it meanwhile.
 const (
 	handOverAfter = 3
 	handOverRest  = time.Hour
@@ -29,7 +29,9 @@ func (g *termRun) commit(intent token.Intent, f fetched) error {
 	}
 	now := g.cfg.Clock.Wall()
 	// gofail: var refreshBeforeCommit struct{}
-	committed, err := g.resolve(intent, orphan, func(rec token.Record) token.Record { return granted(rec, orphan, intent.Source, now) })
+	committed, err := g.resolve(intent, orphan, func(rec token.Record) token.Record {
+		return granted(rec, orphan, intent.Source, g.cfg.Replica, now)
+	})
 	if err != nil || !committed {
 		return err
 	}
@@ -49,8 +51,8 @@ func (g *termRun) isDead(intent token.Intent, value token.Secret) bool {
 }
 
 // granted is rec after the commit of what an attempt brought. It has a new version if the value is new, or if a replica served another
-// value under this version or a higher one.
-func granted(rec token.Record, o token.Orphan, source string, now time.Time) token.Record {
+// value under this version or a higher one. by is the replica that fetched it; empty if that is not known.
+func granted(rec token.Record, o token.Orphan, source, by string, now time.Time) token.Record {
 	if rec.Value.IsZero() || rec.Value != o.Value || rec.Floor >= rec.Version && rec.Floor > 0 {
 		rec.Version = max(rec.Version, rec.Floor) + 1
 	}
@@ -61,6 +63,9 @@ func granted(rec token.Record, o token.Orphan, source string, now time.Time) tok
 	rec.Pending, rec.Doubt, rec.Drained, rec.Condemned = nil, false, false, false
 	rec.Resolved = token.Resolution{Attempt: o.Attempt, Outcome: token.OutcomeToken}
 	rec.RefreshedAt, rec.Failures, rec.HandedOver, rec.Floor = now, 0, nil, 0
+	if f := rec.LastFailure; !localClass(f.Class) || f.Replica == by {
+		rec.LastFailure.Remedy = "" // nothing is left to do; but where another replica was refused, there is
+	}
 	return rec
 }
 
@@ -114,7 +119,7 @@ func (g *termRun) abortAndHandOver(intent token.Intent, failure *token.Failure) 
 		return err
 	}
 	g.failed(failure)
-	g.log.Warn("giving up the lead: another replica may reach the upstream", "reason", failure.Error())
+	g.log.Warn("giving up the lead: another replica may reach the upstream", "reason", failure.Error(), "remedy", failure.Remedy)
 	// gofail: var refreshAfterHandOver struct{}
 	return ErrHandOver
 }
@@ -226,5 +231,5 @@ func (g *termRun) shouldHandOver(failure *token.Failure) bool {
 	last, did := g.rec.HandedOver[g.cfg.Replica]
 	rested := !did || g.cfg.Clock.Wall().Sub(last).Abs() >= handOverRest
 	enough := g.lost >= handOverAfter || failure.Class == token.Blocked // a stated block does not pass by trying again
-	return enough && rested && g.cfg.Peers() > 0 && g.cfg.Rest.take(g.cfg.Clock.Now())
+	return enough && rested && g.cfg.Peers() > 0 && g.cfg.Rest.take(g.cfg.Name, g.cfg.Clock.Now())
 }

@@ -166,6 +166,9 @@ func (g *termRun) resync(ctx context.Context) error {
 func (g *termRun) adopt(entry token.Entry) error {
 	g.committed = g.committed && entry.Record.Value == g.rec.Value
 	g.rec, g.rev = entry.Record, entry.Revision
+	if _, waiting := g.rec.HandedOver[g.cfg.Replica]; !waiting {
+		g.cfg.Rest.end(g.cfg.Name)
+	}
 	now := g.cfg.Clock.Read()
 	end, known := g.cfg.Lives.NominalEnd(g.rec.Version)
 	switch {

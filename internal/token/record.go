@@ -33,7 +33,8 @@ type Record struct {
 
 	// Spent counts today's fetches against the daily budget.
 	Spent Spending
-	// LastFailure is the last failure that was written; it outlives a later success. Zero if there was none.
+	// LastFailure is the last failure that was written; it outlives a later success. Its Remedy does not, but where the failure is about
+	// one replica's place and another one succeeded. Zero if there was none.
 	LastFailure Failure
 	// Failures counts the failed attempts since the last commit.
 	Failures int

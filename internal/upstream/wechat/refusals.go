@@ -145,7 +145,7 @@ func addressIn(message string) string {
 			return address.WithZone("").String()
 		}
 	}
-	return "the address of this replica"
+	return "the address of the replica that met this"
 }
 
 // How far WeChat's clock and ours may be apart around midnight.

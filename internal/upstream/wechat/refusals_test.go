@@ -104,9 +104,9 @@ func TestRemedyNamesTheAddressThatWeChatSaw(t *testing.T) {
 		"ip:203.0.113.7 is not allowed":                                           "Add 203.0.113.7 to",
 		"invalid ip 2001:db8::7, not in whitelist":                                "Add 2001:db8::7 to",
 		"invalid ip fe80::1%odd not in whitelist":                                 "Add fe80::1 to",
-		"access clientip is not registered, not in ip-white-list":                 "Add the address of this replica to",
-		"invalid ip 999.1.1.1":                                                    "Add the address of this replica to",
-		"":                                                                        "Add the address of this replica to",
+		"access clientip is not registered, not in ip-white-list":                 "Add the address of the replica that met this to",
+		"invalid ip 999.1.1.1":                                                    "Add the address of the replica that met this to",
+		"":                                                                        "Add the address of the replica that met this to",
 	} {
 		f := fail(t, t.Context(), answering(t, wechat.Config{}, 200, fmt.Sprintf(`{"errcode":40164,"errmsg":%q}`, message)))
 		if !strings.HasPrefix(f.Remedy, want) {

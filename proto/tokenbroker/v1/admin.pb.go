@@ -703,7 +703,8 @@ type UpstreamFailure struct {
 	Class string `protobuf:"bytes,2,opt,name=class,proto3" json:"class,omitempty"`
 	// What the code means, in words.
 	Meaning string `protobuf:"bytes,3,opt,name=meaning,proto3" json:"meaning,omitempty"`
-	// What a human should do. Empty if nothing.
+	// What a human should do. Empty if nothing, or nothing any more: since a success, but for what concerns one replica's place ("unreachable",
+	// "address", "blocked") only since a success of that replica.
 	Remedy string `protobuf:"bytes,4,opt,name=remedy,proto3" json:"remedy,omitempty"`
 	// The upstream's message, scrubbed of secrets and cut to 512 bytes.
 	Message string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
