@@ -17,8 +17,8 @@ import (
 const (
 	stable  = "stable"
 	classic = "classic"
-	// ample bounds what takes well under a second on an idle machine, and soon is too short for what never comes.
-	ample = 20 * time.Second
+	// ample bounds what takes seconds at most on an idle machine, and soon is too short for what never comes.
+	ample = time.Minute
 	soon  = 300 * time.Millisecond
 )
 
