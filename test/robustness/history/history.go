@@ -43,7 +43,7 @@ const (
 	// Fault begins at Sent and is healed at Received; Code is its effect. Healed marks the end of the last fault of a run.
 	Fault  Kind = "fault"
 	Healed Kind = "healed"
-	// Process is a broker, or a member of etcd as Actor, that was started or has ended: see package site. as Code says.
+	// Process is a broker, or a member of etcd as Actor, that was started or has ended, as Code says.
 	Process Kind = "process"
 )
 
