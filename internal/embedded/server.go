@@ -30,11 +30,25 @@ type Server struct {
 	close   func() // once
 }
 
-// Start starts the member and returns when it serves clients, which in a cluster of several takes a majority of the members. It
-// fails with the cause as soon as that is known, or when ctx ends. Nothing is left behind by a failure, except in two cases that
-// etcd cannot be stopped in: a panic over a damaged data folder leaves sockets open until the process ends, and after the end of ctx a
-// background goroutine waits for etcd's start to come to an end, to undo it.
+// Start is Begin, and returns when the member serves clients. It fails, and leaves nothing behind but what Begin does, as soon as it is
+// known that it will not, or when ctx ends.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
+	s, err := Begin(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.await(ctx); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("waiting for embedded etcd: %w", err)
+	}
+	return s, nil
+}
+
+// Begin starts the member and returns when it listens. Clients may connect from then on; they are answered when it is Ready. It fails
+// with the cause as soon as that is known, or when ctx ends. Nothing is left behind by a failure, except in two cases that etcd
+// cannot be stopped in: a panic over a damaged data folder leaves sockets open until the process ends, and after the end of ctx a
+// background goroutine waits for etcd's start to come to an end, to undo it.
+func Begin(ctx context.Context, cfg Config) (*Server, error) {
 	to, err := cfg.etcd()
 	if err != nil {
 		return nil, fmt.Errorf("configuring embedded etcd: %w", err)
@@ -67,6 +81,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 			s.streams()
 			return nil, fmt.Errorf("starting embedded etcd: %w", err)
 		}
+		return s, nil
 	case <-ctx.Done():
 		go func() {
 			if <-started == nil {
@@ -75,21 +90,24 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		}()
 		return nil, fmt.Errorf("starting embedded etcd: %w", context.Cause(ctx))
 	}
+}
 
+// await waits until the member serves clients.
+func (s *Server) await(ctx context.Context) error {
 	select {
-	case <-s.etcd.Server.ReadyNotify():
-		return s, nil
-	case err = <-s.etcd.Err():
+	case <-s.Ready():
+		return nil
+	case err := <-s.etcd.Err():
+		return err
 	case <-s.etcd.Server.StopNotify():
-		err = errStopped
+		return errStopped
 	case <-ctx.Done():
-		err = context.Cause(ctx)
+		err := context.Cause(ctx)
 		if n := len(s.etcd.Server.Cluster().Members()); n > 1 {
 			err = fmt.Errorf("no majority of the %d members answered: %w", n, err)
 		}
+		return err
 	}
-	s.close()
-	return nil, fmt.Errorf("waiting for embedded etcd: %w", err)
 }
 
 var errStopped = errors.New("embedded etcd stopped by itself")
@@ -99,8 +117,11 @@ func (s *Server) Endpoint() string {
 	return s.etcd.Config().ListenClientUrls[0].Scheme + "://" + s.etcd.Clients[0].Addr().String()
 }
 
-// Run waits until ctx ends or somebody calls Close, closes the member and returns nil. If the member fails before, Run closes it and
-// says why.
+// Ready returns a channel that is closed when the member serves clients, which in a cluster of several takes a majority of the members.
+func (s *Server) Ready() <-chan struct{} { return s.etcd.Server.ReadyNotify() }
+
+// Run waits until ctx ends or somebody calls Close, closes the member and returns nil. If the member fails before, be it before it
+// served, Run closes it and says why.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.Close()
 	var err error

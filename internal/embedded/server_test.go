@@ -151,6 +151,38 @@ func TestStartOfALoneMemberOfSeveralEndsWithItsContext(t *testing.T) {
 	}
 }
 
+func TestBeginOfALoneMemberOfSeveralReturnsAndItCanBeClosed(t *testing.T) {
+	cfg := config(t)
+	cfg.Name = "a"
+	cfg.AdvertisePeer = "http://127.0.0.1:2" // as above
+	cfg.InitialCluster = "a=http://127.0.0.1:2,b=http://127.0.0.1:1,c=http://127.0.0.1:3"
+	s, err := embedded.Begin(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(context.WithoutCancel(t.Context())) }()
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	if _, err := dial(t, s.Endpoint()).Get(ctx, "k"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("without a majority a client gets %v, want no answer", err)
+	}
+	select {
+	case <-s.Ready():
+		t.Error("it is ready without the others")
+	default:
+	}
+	s.Close()
+	if err := <-ended; err != nil {
+		t.Errorf("closing it is a failure: %v", err)
+	}
+	again, err := embedded.Begin(t.Context(), cfg)
+	if err != nil {
+		t.Fatalf("its data folder is not free at once: %v", err)
+	}
+	again.Close()
+}
+
 func TestStartRefusesBadConfigs(t *testing.T) {
 	for name, change := range map[string]func(*embedded.Config){
 		"no data folder given":       func(c *embedded.Config) { c.DataDir = "" },
