@@ -63,7 +63,7 @@ func (c *court) failed(k *tally, e *history.Event, held *holdings) {
 		return
 	}
 	d := c.dossier[e.Token]
-	end := t.Ends - c.early(d, r, t)
+	end := t.Ends - c.early(d, r, t, e.Sent)
 	switch {
 	case t.Until <= e.Received:
 		k.exclude("the token that the replica held was dead", "a call failed", e)
@@ -76,11 +76,11 @@ func (c *court) failed(k *tally, e *history.Event, held *holdings) {
 	}
 }
 
-// early is by how much earlier than WeChat a replica may take a token to end. One that was in contact counts from its last proof
+// early is by how much earlier than WeChat a replica may, at a moment, take a token to end. One that was in contact counts from its last proof
 // before the attempt began, and the stated life is in whole seconds; any other counts by wall clocks, less the tolerated skew.
-func (c *court) early(d *dossier, r *replica, t *history.Issued) time.Duration {
+func (c *court) early(d *dossier, r *replica, t *history.Issued, at time.Duration) time.Duration {
 	early := c.Hear + d.Timing.G + max(d.Timing.D, d.Timing.F) + time.Second
-	if !c.fresh(d, r, t) {
+	if !c.fresh(d, r, t, at) {
 		early += c.Skew
 	}
 	return early

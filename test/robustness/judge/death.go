@@ -131,20 +131,20 @@ func (d *dossier) allows(i int, value string) bool {
 	return t != nil && (w.commit < 0 || d.writes[w.commit].from <= t.From)
 }
 
-// fresh reports whether a replica counted the life of a value from its own proof of freshness before the attempt: then no wall clock
-// matters. It must have been in contact with etcd from before the attempt until after its commit.
-func (c *court) fresh(d *dossier, r *replica, t *history.Issued) bool {
+// fresh reports whether a replica counts at a moment the life of a value from its own proof of freshness before the attempt: then no
+// wall clock matters. Its process must have been in contact with etcd from before the attempt until after its commit.
+func (c *court) fresh(d *dossier, r *replica, t *history.Issued, at time.Duration) bool {
 	watched := span{t.From - d.Timing.D - d.Timing.G - c.Hear, t.From + c.Hear}
 	if i, ok := d.commits[t.Value]; ok {
 		watched.to = max(watched.to, d.writes[i].to+c.Hear)
 	}
-	return !r.apart.touch(watched)
+	return !r.apart.touch(watched) && r.life(t.From) == r.life(at)
 }
 
 // wrongClock reports whether a replica may count the life of a value by a wrong wall clock (A4): it counts by wall clocks, and its own
 // has been wrong since the value was issued, or the one of who fetched it was wrong then.
 func (c *court) wrongClock(d *dossier, r *replica, t *history.Issued, until time.Duration) bool {
-	if c.fresh(d, r, t) {
+	if c.fresh(d, r, t, until) {
 		return false
 	}
 	if r.skewed.touch(span{t.From, until}) {

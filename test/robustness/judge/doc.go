@@ -37,8 +37,8 @@
 //     attempt's BEGIN is a violation;
 //   - the request that rotated it away was written after its replica had stood still for more than P (A3): a pause or a held failpoint
 //     of that length ended less than D + G before the issue;
-//   - a wall clock was wrong (A4), for a token that died of old age, at a replica that had to count by wall clocks: it was not in
-//     contact from before the attempt until after its commit.
+//   - a wall clock was wrong (A4), for a token that died of old age, at a replica that had to count by wall clocks: its process was
+//     not in contact from before the attempt until after its commit.
 //
 // # S2: versions
 //

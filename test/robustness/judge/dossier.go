@@ -111,7 +111,7 @@ func (d *dossier) bound() {
 	for i := range d.writes {
 		w := &d.writes[i]
 		w.from = min(from, w.to)
-		from = max(from, latest[w.Revision])
+		from = max(from+1, latest[w.Revision]) // no two writes happen in one nanosecond
 	}
 }
 

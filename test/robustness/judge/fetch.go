@@ -95,7 +95,7 @@ func (c *court) causeOf(d *dossier, i int, orders *[]*history.Event) string {
 	if r == nil {
 		due -= c.Hear + d.Timing.G + max(d.Timing.D, d.Timing.F) + time.Second + c.Skew
 	} else {
-		due -= c.early(d, r, t)
+		due -= c.early(d, r, t, w.to)
 	}
 	if w.to >= due {
 		return causeDue
