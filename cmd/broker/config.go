@@ -18,6 +18,7 @@ type config struct {
 	Log      logConfig
 	Etcd     etcdConfig
 	Election electionConfig
+	Snapshot snapshotConfig
 	// Tokens has at least one element; names are unique.
 	Tokens []tokenConfig
 }
@@ -98,6 +99,12 @@ type embeddedConfig struct {
 type electionConfig struct {
 	// SessionTTL is how long after a leader's death another may lead: whole seconds, 2 to 60. Default 5 s.
 	SessionTTL time.Duration
+}
+
+// snapshotConfig is where the replica keeps what it holds over a restart.
+type snapshotConfig struct {
+	// File is an absolute path; empty: nothing is kept.
+	File string
 }
 
 // tokenConfig is one token to keep alive.

@@ -27,6 +27,7 @@ var flagged = []struct{ path, usage string }{
 	{"etcd.endpoints", "URLs of etcd, by commas"},
 	{"etcd.namespace", "prefix of every key in etcd"},
 	{"etcd.embedded.data_dir", "run etcd inside the broker, with this folder"},
+	{"snapshot.file", "keep what this replica holds in this file, for a start without etcd"},
 }
 
 // configSource is the part of a command line that says where the configuration comes from.

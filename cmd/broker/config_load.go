@@ -38,6 +38,7 @@ func loadConfig(src sources) (cfg *config, warnings problems, err error) {
 	cfg.Log = top.section("log").log()
 	cfg.Etcd = top.section("etcd").etcd(cfg.Replica.ID)
 	cfg.Election = top.section("election").election()
+	cfg.Snapshot = top.section("snapshot").snapshot()
 	cfg.Tokens = top.tokens()
 	top.end()
 	d.unknownVariables("TOKENBROKER_CONFIG", "TOKENBROKER_SERVER", "TOKENBROKER_TIMEOUT")

@@ -45,9 +45,28 @@ var configMistakes = []struct {
 		"broker.yaml:3:3: a field's name must be a word; broker config example shows what there is",
 	}},
 	{name: "unknown fields", text: minimal + "grcp: {listen: x}\ngrpc: {listn: ':1', 5ecre7: 1}\n", want: []string{
-		`broker.yaml:3:1: unknown field "grcp"; known here are election, etcd, grpc, http, log, replica and tokens`,
+		`broker.yaml:3:1: unknown field "grcp"; known here are election, etcd, grpc, http, log, replica, snapshot and tokens`,
 		`broker.yaml:4:8: grpc: unknown field "listn"; known here are listen, max_connection_age and reflection`,
 		"broker.yaml:4:21: grpc: unknown field; known here are listen, max_connection_age and reflection",
+	}},
+	{name: "a snapshot without a file", text: minimal + "snapshot: {}\n", want: []string{
+		"broker.yaml:3:11: snapshot.file: this is required; name a file, such as /var/lib/tokenbroker/snapshot.json, or take the section away",
+	}},
+	{name: "a snapshot of another kind", text: minimal + "snapshot: /var/lib/tokenbroker/snapshot.json\n", want: []string{
+		"broker.yaml:3:11: snapshot: a group of fields is expected here; broker config example shows what belongs into it",
+	}},
+	{name: "a snapshot with a relative path", text: minimal + "snapshot: {file: snapshot.json, every: 1s}\n", want: []string{
+		`broker.yaml:3:18: snapshot.file: "snapshot.json" is a relative path; write it from the root on, such as /var/lib/tokenbroker/snapshot.json`,
+		`broker.yaml:3:33: snapshot: unknown field "every"; known here are file`,
+	}},
+	{name: "a snapshot in a folder that does not exist", text: minimal + "snapshot: {file: /does/not/exist/s.json}\n", want: []string{
+		`broker.yaml:3:18: snapshot.file: the folder "/does/not/exist" does not exist; make it, for the user that the broker runs as: mode 0700`,
+	}},
+	{name: "a snapshot below a file", text: minimal + "snapshot: {file: /dev/null/s.json}\n", want: []string{
+		`broker.yaml:3:18: snapshot.file: "/dev/null" is no folder; name a file in a folder`,
+	}},
+	{name: "a snapshot that is a folder", text: minimal + "snapshot: {file: /does/}\n", want: []string{
+		`broker.yaml:3:18: snapshot.file: "/does/" names a folder; write the name of a file after it`,
 	}},
 	{name: "wrong kinds", text: minimal + "grpc: 7\nlog: {level: [info]}\nhttp: {listen: {port: 1}}\n", want: []string{
 		"broker.yaml:3:7: grpc: a group of fields is expected here; broker config example shows what belongs into it",

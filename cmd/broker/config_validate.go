@@ -118,6 +118,7 @@ type summary struct {
 	Etcd       string         `json:"etcd"`
 	Namespace  string         `json:"namespace"`
 	SessionTTL string         `json:"session_ttl"`
+	Snapshot   string         `json:"snapshot,omitempty"`
 	Tokens     []tokenSummary `json:"tokens"`
 }
 
@@ -137,7 +138,7 @@ type tokenSummary struct {
 func summarize(cfg *config) summary {
 	s := summary{
 		Replica: cfg.Replica.ID, Advertise: cfg.Replica.Advertise, GRPC: cfg.GRPC.Listen, HTTP: cfg.HTTP.Listen,
-		Etcd: strings.Join(cfg.Etcd.Endpoints, ", "), Namespace: cfg.Etcd.Namespace, SessionTTL: short(cfg.Election.SessionTTL),
+		Etcd: strings.Join(cfg.Etcd.Endpoints, ", "), Namespace: cfg.Etcd.Namespace, SessionTTL: short(cfg.Election.SessionTTL), Snapshot: cfg.Snapshot.File,
 	}
 	if e := cfg.Etcd.Embedded; e != nil {
 		s.Etcd = fmt.Sprintf("embedded member %s of %s, data in %s", e.Name, counted(max(1, len(e.InitialCluster)), "member"), e.DataDir)
@@ -179,6 +180,9 @@ func (s summary) table(w io.Writer) error {
 	out.row("etcd", s.Etcd)
 	out.row("namespace", s.Namespace)
 	out.row("session TTL", s.SessionTTL)
+	if s.Snapshot != "" {
+		out.row("snapshot", s.Snapshot)
+	}
 	if err := out.Flush(); err != nil {
 		return err
 	}

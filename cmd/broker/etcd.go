@@ -10,8 +10,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -30,7 +33,7 @@ const (
 	etcdRedialLongest = 2 * time.Second
 )
 
-// dialEtcd returns a client. etcd need not be there yet, except where it asks for a password.
+// dialEtcd returns a client. etcd need not be there yet.
 func dialEtcd(c etcdConfig, endpoints []string, log *slog.Logger) (*clientv3.Client, error) {
 	var secure *tls.Config
 	if strings.HasPrefix(endpoints[0], "https://") {
@@ -45,7 +48,7 @@ func dialEtcd(c etcdConfig, endpoints []string, log *slog.Logger) (*clientv3.Cli
 			// gRPC's own back-off grows to two minutes, in which a replica would stay cut off after etcd is back.
 			Backoff:           backoff.Config{BaseDelay: etcdRedialFirst, Multiplier: 1.6, Jitter: 0.2, MaxDelay: etcdRedialLongest},
 			MinConnectTimeout: etcdDialTimeout,
-		})},
+		}), grpc.WithChainUnaryInterceptor(authenticateLater())},
 		DialTimeout: etcdDialTimeout, DialKeepAliveTime: etcdKeepAlive, DialKeepAliveTimeout: etcdDeadTime, PermitWithoutStream: true,
 		// It warns of each call that failed, and so do those who make the calls.
 		Logger: embedded.ZapLogger(log).WithOptions(zap.IncreaseLevel(zap.ErrorLevel)),
@@ -56,7 +59,21 @@ func dialEtcd(c etcdConfig, endpoints []string, log *slog.Logger) (*clientv3.Cli
 	return client, nil
 }
 
-// startEmbedded starts the etcd server inside the process, and returns when it serves: in a cluster of several that takes a majority.
+// authenticateLater lets clientv3.New return although etcd is away. Given a password, New asks etcd for a token of its own, and fails
+// if that does; told that none is needed it does not mind, and asks when a call is refused for want of one. So only its first question
+// is answered in etcd's stead.
+func authenticateLater() grpc.UnaryClientInterceptor {
+	var asked atomic.Bool
+	return func(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		if method == etcdserverpb.Auth_Authenticate_FullMethodName && !asked.Swap(true) {
+			return rpctypes.ErrGRPCAuthNotEnabled
+		}
+		return invoke(ctx, method, req, reply, conn, opts...)
+	}
+}
+
+// startEmbedded starts the etcd server inside the process, and returns when it listens: in a cluster of several it takes a majority until
+// it serves.
 func startEmbedded(ctx context.Context, c *embeddedConfig, log *slog.Logger) (*embedded.Server, error) {
 	members := make([]string, 0, len(c.InitialCluster))
 	for _, name := range slices.Sorted(maps.Keys(c.InitialCluster)) {
@@ -66,53 +83,70 @@ func startEmbedded(ctx context.Context, c *embeddedConfig, log *slog.Logger) (*e
 	if c.Existing {
 		state = "existing"
 	}
-	return embedded.Start(ctx, embedded.Config{
+	return embedded.Begin(ctx, embedded.Config{
 		Name: c.Name, DataDir: c.DataDir, ListenClient: c.ListenClient, ListenPeer: c.ListenPeer, AdvertisePeer: c.AdvertisePeer,
 		PeerTLS:        embedded.TLS{CAFile: c.PeerTLS.CA, CertFile: c.PeerTLS.Cert, KeyFile: c.PeerTLS.Key},
 		InitialCluster: strings.Join(members, ","), InitialClusterState: state, Logger: log,
 	})
 }
 
-// withEtcd starts the embedded etcd if there is to be one, connects, does the work, and takes both down again. The work's context
-// ends, with the cause, when the embedded etcd fails.
+// withEtcd starts the embedded etcd if there is to be one, connects, does the work, and takes both down again. The work does not wait for
+// any etcd to serve. Its context ends, with the cause, when the embedded etcd fails.
 func withEtcd(ctx context.Context, c etcdConfig, log *slog.Logger, work func(context.Context, *clientv3.Client) error) error {
 	log = log.With("component", "etcd")
 	if c.Embedded == nil {
-		return connected(ctx, c, c.Endpoints, log, work)
+		return connected(ctx, c, c.Endpoints, log, func(ctx context.Context, client *clientv3.Client) error {
+			defer lookAt(ctx, client, log)()
+			return work(ctx, client)
+		})
 	}
 	log.Info("starting the embedded etcd", "data_dir", c.Embedded.DataDir, "members", max(1, len(c.Embedded.InitialCluster)))
 	member, err := startEmbedded(ctx, c.Embedded, log)
 	if err != nil {
 		return err
 	}
-	log.Info("the embedded etcd serves", "endpoint", member.Endpoint())
 	working, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
+	var tending sync.WaitGroup
 	ended := make(chan error, 1)
-	go func() {
+	tending.Go(func() {
 		err := member.Run(context.WithoutCancel(ctx))
 		fail(err)
 		ended <- err
-	}()
+	})
+	tending.Go(func() {
+		select {
+		case <-member.Ready():
+			log.Info("the embedded etcd serves", "endpoint", member.Endpoint())
+		case <-working.Done():
+		}
+	})
 	err = connected(working, c, []string{member.Endpoint()}, log, work)
 	member.Close()
+	tending.Wait()
 	return errors.Join(err, <-ended)
 }
 
+// connected does the work with a client.
 func connected(ctx context.Context, c etcdConfig, endpoints []string, log *slog.Logger, work func(context.Context, *clientv3.Client) error) error {
 	client, err := dialEtcd(c, endpoints, log)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = client.Close() }() // its error is that of its context
-	looking, stop := context.WithCancel(ctx)
-	var looks sync.WaitGroup
-	defer looks.Wait()
-	defer stop()
-	for _, endpoint := range endpoints {
-		looks.Go(func() { look(looking, client, endpoint, log) })
-	}
 	return work(ctx, client)
+}
+
+// lookAt looks at each of the client's endpoints, until that is done or the returned function is called.
+func lookAt(ctx context.Context, client *clientv3.Client, log *slog.Logger) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var looks sync.WaitGroup
+	for _, endpoint := range client.Endpoints() {
+		looks.Go(func() { look(ctx, client, endpoint, log) })
+	}
+	return func() {
+		cancel()
+		looks.Wait()
+	}
 }
 
 // look tells the operator once if an etcd cannot be reached, or is of a version that is known to break what the broker relies on.

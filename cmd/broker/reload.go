@@ -79,6 +79,7 @@ func (c *config) restartFor(next *config) []string {
 		{"log", c.Log, next.Log},
 		{"etcd", c.Etcd, next.Etcd},
 		{"election", c.Election, next.Election},
+		{"snapshot", c.Snapshot, next.Snapshot},
 	} {
 		if !reflect.DeepEqual(s.a, s.b) {
 			sections = append(sections, s.name)

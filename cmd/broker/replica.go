@@ -15,6 +15,7 @@ import (
 	"github.com/tokenbroker/tokenbroker/internal/leader"
 	"github.com/tokenbroker/tokenbroker/internal/refresh"
 	"github.com/tokenbroker/tokenbroker/internal/server"
+	"github.com/tokenbroker/tokenbroker/internal/snapshot"
 	"github.com/tokenbroker/tokenbroker/internal/store"
 	"github.com/tokenbroker/tokenbroker/internal/view"
 )
@@ -38,6 +39,8 @@ type replica struct {
 	catalog  *catalog
 	server   *server.Server
 	clock    *clock.Clock
+	// keeper keeps the snapshot; nil if none is wanted.
+	keeper *snapshot.Keeper
 }
 
 // newReplica puts the parts together; nothing runs yet. address is what others reach the replica at. Its metrics go to registry.
@@ -79,6 +82,18 @@ func newReplica(cfg *config, client *clientv3.Client, address string, registry *
 	if err := registry.Register(r.server); err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
+	if cfg.Snapshot.File == "" {
+		return r, nil
+	}
+	if r.keeper, err = snapshot.New(snapshot.Config{
+		File: cfg.Snapshot.File, Namespace: cfg.Etcd.Namespace, Replica: cfg.Replica.ID,
+		View: v, Codec: r.store, Clock: c, Logger: log.With("component", "snapshot"),
+	}); err != nil {
+		return nil, err
+	}
+	if err := registry.Register(r.keeper); err != nil {
+		return nil, fmt.Errorf("registering the snapshot's metrics: %w", err)
+	}
 	return r, nil
 }
 
@@ -106,6 +121,10 @@ func (r *replica) run(ctx context.Context, listener net.Listener) error {
 	supervisor := &supervisor{store: r.store, log: r.log.With("component", "leader"), catalog: r.catalog.refreshers, resign: r.elector.Resign, settle: settle}
 	led, served := make(chan struct{}), make(chan struct{})
 	parts, failed := errgroup.WithContext(beyond)
+	if r.keeper != nil {
+		r.keeper.Restore() // before anything is loaded or served
+		parts.Go(func() error { return r.keeper.Run(feeding) })
+	}
 	parts.Go(func() error { return r.store.Run(feeding) })
 	parts.Go(func() error { return r.observer.Run(feeding) })
 	parts.Go(func() error { return r.clock.Run(feeding) })

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/tokenbroker/tokenbroker/internal/etcdtest"
+	"github.com/tokenbroker/tokenbroker/internal/token"
+)
+
+// guard makes an etcd ask for a name and a password.
+func guard(t *testing.T, etcd *etcdtest.Server, password string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	c := etcd.Client(t)
+	if _, err := c.RoleAdd(ctx, "root"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.UserAdd(ctx, "root", password); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.UserGrantRole(ctx, "root", "root"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.AuthEnable(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAClientWithAPasswordIsThereBeforeItsEtcd(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	guard(t, etcd, "right-password")
+	for password, refusal := range map[string]string{"right-password": "", "wrong-password": "authentication failed"} {
+		etcd.Stop()
+		c := etcdConfig{Endpoints: []string{etcd.Endpoint()}, Username: "root", Password: token.NewSecret(password)}
+		began := time.Now()
+		err := withEtcd(t.Context(), c, slog.New(slog.DiscardHandler), func(ctx context.Context, client *clientv3.Client) error {
+			if took := time.Since(began); took > etcdDialTimeout/2 {
+				t.Errorf("the client waited %v for etcd", took)
+			}
+			etcd.Restart(t)
+			ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+			defer cancel()
+			return use(ctx, client)
+		})
+		if refusal == "" && err != nil || refusal != "" && (err == nil || !strings.Contains(err.Error(), refusal)) {
+			t.Errorf("with the %s: %v", password, err)
+		}
+	}
+}
+
+// use makes one call of each kind that the broker makes.
+func use(ctx context.Context, client *clientv3.Client) error {
+	watch := client.Watch(ctx, "key", clientv3.WithCreatedNotify())
+	if _, err := client.Get(ctx, "key"); err != nil {
+		return err
+	}
+	if created := <-watch; created.Err() != nil {
+		return created.Err()
+	}
+	lease, err := client.Grant(ctx, 5)
+	if err != nil {
+		return err
+	}
+	if _, err := client.KeepAliveOnce(ctx, lease.ID); err != nil {
+		return err
+	}
+	_, err = client.Txn(ctx).Then(clientv3.OpPut("key", "value", clientv3.WithLease(lease.ID))).Commit()
+	return err
+}
+
+func TestTheWorkDoesNotWaitForTheMajorityOfAnEmbeddedCluster(t *testing.T) {
+	// Nobody listens on ports 1 and 3; the member's own address must only match.
+	c := etcdConfig{Embedded: &embeddedConfig{
+		DataDir: t.TempDir(), Name: "a", ListenClient: "http://127.0.0.1:0", ListenPeer: "http://127.0.0.1:0", AdvertisePeer: "http://127.0.0.1:2",
+		InitialCluster: map[string]string{"a": "http://127.0.0.1:2", "b": "http://127.0.0.1:1", "c": "http://127.0.0.1:3"},
+	}}
+	worked := false
+	if err := withEtcd(t.Context(), c, slog.New(slog.DiscardHandler), func(ctx context.Context, _ *clientv3.Client) error {
+		worked = true
+		return ctx.Err()
+	}); err != nil || !worked {
+		t.Errorf("the work was done: %v; %v", worked, err)
+	}
+}
