@@ -33,7 +33,9 @@
 //
 // If etcd dies, Run goes on trying and the view keeps what it has. If etcd comes back with older data (a restored backup), the feed
 // takes it in, the view refuses lower versions, and the replica reports the versions that it holds, so that the leader goes on above
-// them. In the same way it tells the leader of the versions under which it served what it fetched alone (see package refresh).
+// them. That etcd went back is told by its revision or, where that is ahead by now or was raised in the restore, by that of head. In
+// the same way the replica tells the leader of the versions under which it serves what the store does not have: what it fetched alone
+// (see package refresh), and what it held under a version that an emptied store gave to another value.
 //
 // # Requests
 //

@@ -91,7 +91,7 @@ func (s *Store) load(ctx context.Context) (int64, error) {
 		return 0, fmt.Errorf("loading: %w", err)
 	}
 	b := s.sort(resp.Kvs)
-	if resp.Header.Revision < floor {
+	if s.wentBack(floor, resp.Header.Revision, b.head) {
 		s.log.Error("etcd went back in time: it was restored from a backup, or emptied", "revision", resp.Header.Revision, "seen", floor)
 	}
 	// gofail: var storeBeforeApply struct{}
@@ -102,6 +102,14 @@ func (s *Store) load(ctx context.Context) (int64, error) {
 		s.view.Synced(sent, b.head)
 	}
 	return resp.Header.Revision, nil
+}
+
+// wentBack reports whether a linearizable read contradicts what the view had applied when it was sent: the store was restored from a
+// backup, or emptied. Its revision tells, unless that is ahead by now, or was raised in the restore; then the head, which must not be
+// older than the one that the view knows, unless the view heard of that after the read.
+func (s *Store) wentBack(floor, revision, head int64) bool {
+	known := s.view.Head()
+	return revision < floor || head < known && known <= revision
 }
 
 // batch is a set of keys, sorted by who wants them.
@@ -188,7 +196,8 @@ func (s *Store) syncForever(ctx context.Context) error {
 }
 
 // correctForever tells the leader of versions that it does not know of, so that it goes on above them: those that the store has lost,
-// as reports of them, and those under which this replica served what it fetched alone. While the replica is cut off it does not try.
+// as reports of them, and those under which this replica serves what the store does not have. While the replica is cut off it does not
+// try.
 func (s *Store) correctForever(ctx context.Context) error {
 	for rest(ctx, correctEvery*s.syncEvery) {
 		if !s.view.InSync() {
@@ -200,7 +209,7 @@ func (s *Store) correctForever(ctx context.Context) error {
 		}
 		for name, version := range s.view.Unmerged() {
 			err := s.correct(ctx, token.Request{Kind: token.RequestFloor, Name: name, Version: version})
-			s.log.Info("this replica fetched alone; telling the leader", "token", name, "version", version, "err", err)
+			s.log.Info("this replica serves a version of its own; telling the leader", "token", name, "version", version, "err", err)
 		}
 	}
 	return nil
@@ -225,13 +234,13 @@ func (s *Store) sync(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if resp.Header.Revision < floor {
-		s.Reload()
-		return errWentBack
-	}
 	var head int64
 	if len(resp.Kvs) > 0 {
 		head = resp.Kvs[0].ModRevision
+	}
+	if s.wentBack(floor, resp.Header.Revision, head) {
+		s.Reload()
+		return errWentBack
 	}
 	deadline := time.NewTimer(catchUp)
 	defer deadline.Stop()

@@ -445,6 +445,34 @@ func TestAStoreThatWentBackIsFollowedAndVersionsAreNot(t *testing.T) {
 	mustHearRequests(t, again, r)
 }
 
+// An etcd that others use as well, or whose revisions the restore has raised, is soon at a higher revision than before. Its head tells
+// that it went back all the same.
+func TestAStoreThatWentBackIsKnownByItsHeadWhereItsRevisionIsAhead(t *testing.T) {
+	var board switchboard
+	old, restored := etcdtest.Start(t), etcdtest.Start(t)
+	w := newWriter(t, old)
+	for n := int64(1); n <= 20; n++ {
+		w.write("t", version(n))
+	}
+	board.connect(old.Proxy(t))
+	r := newReplica(t, board.client(t), func(cfg *store.Config) { cfg.Timeout = 300 * time.Millisecond })
+	r.run(t)
+	r.awaitState(t, "t", view.Active)
+
+	again := newWriter(t, restored)
+	again.write("t", version(3))
+	for range 100 {
+		if _, err := again.client.Put(t.Context(), "/others", ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	board.connect(restored.Proxy(t))
+	eventually(t, "the replica knows that the store lost version 20", func() bool { return r.view.Ahead()["t"] == 20 })
+	again.write("t", version(21))
+	r.awaitVersion(t, "t", 21)
+	r.awaitState(t, "t", view.Active)
+}
+
 func TestRunLeavesNoGoroutine(t *testing.T) {
 	etcd := etcdtest.Start(t)
 	for name, disturb := range map[string]func(*etcdtest.Proxy){

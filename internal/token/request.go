@@ -11,7 +11,8 @@ const (
 	RequestReport RequestKind = "report"
 	// RequestRefresh: an operator wants a fetch now.
 	RequestRefresh RequestKind = "refresh"
-	// RequestFloor: a replica that was cut off fetched alone, and served the value under Version; the next commit must go above it.
+	// RequestFloor: a replica serves a value under Version that the store does not have: it fetched alone while it was cut off, or the
+	// store lost its data and gave the version to another value. The next commit must go above it.
 	RequestFloor RequestKind = "floor"
 	// RequestResign: an operator wants another leader.
 	RequestResign RequestKind = "resign"

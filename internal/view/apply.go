@@ -106,9 +106,10 @@ func (t *Token) apply(c Change) {
 
 	next.seen = max(old.seen, rec.Version)
 	next.lost = rec.Version < old.seen && !c.Unreadable
-	next.unmerged = old.local && rec.Version <= old.record.Version && rec.Floor < old.record.Version && !c.Unreadable
 	next.local = old.local && rec.Version <= old.record.Version
-	if next.local || rec.Version < old.record.Version || rec.Version == old.record.Version && rec.Value.IsZero() && !old.record.Value.IsZero() {
+	another := rec.Version == old.record.Version && rec.Value != old.record.Value && !old.record.Value.IsZero()
+	next.unmerged = (next.local || another && !rec.Value.IsZero()) && rec.Floor < old.record.Version && !c.Unreadable
+	if next.local || another || rec.Version < old.record.Version {
 		rec = t.keep(old, rec)
 	}
 	if renewed(old.record, rec) {
@@ -119,13 +120,14 @@ func (t *Token) apply(c Change) {
 	t.replace(next)
 }
 
-// keep is what this replica goes by while the store's record is behind what it holds, because the store lost versions or the replica
-// fetched alone. It holds on to the token, but where the store is not merely behind promises it no longer than if a fetch had begun,
-// and no longer than before: what was unsettled is not settled by the loss.
+// keep is what this replica goes by while the store's record is behind what it holds, or gives its version to another value: the store
+// lost versions, and may have begun to use them anew, or the replica fetched alone. It holds on to the token, but where the store is
+// not merely behind promises it no longer than if a fetch had begun, and no longer than before: what was unsettled is not settled by
+// the loss.
 func (t *Token) keep(old *snapshot, rec token.Record) token.Record {
 	kept := *old.record
 	kept.Pending = rec.Pending
-	kept.Doubt = rec.Doubt || t.unsettled(*old.record) || t.rotates(*old.record) || old.local && t.forcedSince(*old.record, rec)
+	kept.Doubt = rec.Doubt || t.unsettled(*old.record) || t.rotates(*old.record) || t.forcedSince(*old.record, rec)
 	return kept
 }
 

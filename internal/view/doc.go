@@ -26,8 +26,9 @@
 //     token at once (forced) leaves nothing either; for an idempotent upstream only such attempts count here.
 //
 // A token is Active while the promise is positive, Suspect while only the nominal end is ahead, and Expired after that or when it is
-// condemned: known to be dead. Versions never go back: a record with a lower version (a store that was restored from a backup) is not
-// adopted; the held token is then treated as in doubt.
+// condemned: known to be dead. Versions never go back, and a version has one value: a record with a lower version (a store that was
+// restored from a backup), or with the same and another value (a store that was emptied, and a leader that remembers nothing), is not
+// adopted; the held token is then treated as in doubt, and the leader told to go above its version.
 //
 // # Local values
 //

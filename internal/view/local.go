@@ -15,8 +15,8 @@ func (t *Token) Local() int64 {
 	return 0
 }
 
-// Unmerged returns the tokens that this replica serves under local versions which the store does not account for yet. Until the leader
-// hears of them, this replica refuses what it commits below them.
+// Unmerged returns the tokens that this replica serves under versions which the store does not account for: local ones, and those which
+// a store that lost its data gave to another value. Until the leader hears of them, this replica refuses what it commits below them.
 func (v *View) Unmerged() map[string]int64 {
 	unmerged := map[string]int64{}
 	for name, t := range *v.tokens.Load() {
@@ -68,8 +68,7 @@ func localVersion(held token.Record, wall time.Time) int64 {
 	return held.Version + max(1, wall.Sub(since).Microseconds())
 }
 
-// forcedSince reports whether a forced attempt, which this replica did not hear of while it was cut off, may have killed the value that
-// it fetched alone. One that was surely over before that fetch has not, as far as the replicas' wall clocks agree.
+// forcedSince reports whether a forced attempt, which this replica did not hear of, may have killed the value that it holds. One that was surely over before that fetch has not, as far as the replicas' wall clocks agree.
 func (t *Token) forcedSince(local, rec token.Record) bool {
 	forced := rec.Spent.ForcedAt
 	if forced.Equal(local.Spent.ForcedAt) {

@@ -17,7 +17,10 @@ import (
 func losses(name string, rec token.Record) map[string]view.Change {
 	noValue := rec
 	noValue.Value = token.Secret{}
+	anew := issued(rec.Version, rec.IssuedAt.Add(time.Minute))
+	anew.Value = token.NewSecret("another value of the same version")
 	return map[string]view.Change{
+		"its version anew":  {Name: name, Record: anew},
 		"a lower version":   {Name: name, Record: issued(1, rec.IssuedAt.Add(-time.Hour))},
 		"nothing":           {Name: name},
 		"the value is gone": {Name: name, Record: noValue},
@@ -85,6 +88,30 @@ func TestLostDataTakesNothingFromAnIdempotentToken(t *testing.T) {
 		r.must("s", view.Active, life-view.DefaultSkew)
 		r.see("s", issued(1, time.Now()))
 		r.must("s", view.Active, life-view.DefaultSkew)
+	})
+}
+
+func TestAVersionThatIsUsedAnewIsToldOfUntilTheStoreGoesAbove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, spec := range []view.Spec{classic("t"), stable("t")} {
+			rec := issued(2, time.Now())
+			r := newReplica(t, clock.New(), spec)
+			r.load(map[string]token.Record{"t": rec})
+			anew := losses("t", rec)["its version anew"]
+			r.tell(anew)
+			if diff := cmp.Diff(map[string]int64{"t": 2}, r.Unmerged()); diff != "" {
+				t.Errorf("with another value in the store the leader is told of (-want +got):\n%s", diff)
+			}
+			anew.Record.Floor = 2
+			r.tell(anew)
+			if got := r.Unmerged(); len(got) != 0 || r.Token("t").Read().Record.Value != rec.Value {
+				t.Errorf("once the leader knows, it is told of %v, and version 2 is %v", got, r.Token("t").Read().Record.Value)
+			}
+			r.see("t", issued(3, time.Now()))
+			if got := r.Token("t").Read(); got.Record.Version != 3 || got.Record.Value == rec.Value || len(r.Unmerged()) != 0 {
+				t.Errorf("version %d is served, and the leader is told of %v", got.Record.Version, r.Unmerged())
+			}
+		}
 	})
 }
 

@@ -47,7 +47,7 @@ type snapshot struct {
 	seen       int64         // the highest version that was ever seen in the store
 	lost       bool          // the store's record is older than that, and was refused
 	local      bool          // the value was fetched by this replica alone, and the version is of its own making
-	unmerged   bool          // the store's record does not account for the local version
+	unmerged   bool          // the store's record does not account for the version
 	nominalEnd clock.Instant // meaningful while record has a value
 	since      *proof        // from which it was counted; nil if from the wall clock
 	life       time.Duration // that was counted from there

@@ -135,6 +135,13 @@ func (v *View) Revision() int64 {
 	return v.revision
 }
 
+// Head returns the mod revision of the head key that the view has applied; 0 if there was none.
+func (v *View) Head() int64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.head
+}
+
 // Filled reports whether there is anything to serve from: what is in the store was loaded, or a token was had otherwise.
 func (v *View) Filled() bool {
 	if v.Revision() > 0 {
