@@ -63,7 +63,7 @@ func TestEtcdctlShowsWhoLeads(t *testing.T) {
 	next := s.election.next(t, old)
 	leader := s.broker(t, next.ID)
 
-	ctl := etcdctl(t)
+	ctl := tool(t, "etcdctl")
 	endpoints := "--endpoints=" + strings.Join(s.etcd.Endpoints(), ",")
 
 	elect := start(t, nil, ctl, endpoints, "elect", "-l", electionPrefix)
@@ -109,17 +109,17 @@ func TestEtcdctlShowsWhoLeads(t *testing.T) {
 	}
 }
 
-// etcdctl builds etcd's own tool, once for each build cache, and returns its path.
-func etcdctl(t *testing.T) string {
+// tool builds a tool of etcd's own, once for each build cache, and returns its path.
+func tool(t *testing.T, name string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "tool", "-n", "etcdctl") // prints what it would run, and sees to it that it is there
+	cmd := exec.CommandContext(ctx, "go", "tool", "-n", name) // prints what it would run, and sees to it that it is there
 	cmd.Dir, cmd.Stderr = root, os.Stderr
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("building etcdctl: %v", err)
+		t.Fatalf("building %s: %v", name, err)
 	}
 	return strings.TrimSpace(string(out))
 }

@@ -10,6 +10,8 @@
 //	report_test.go     reports of dead tokens through every replica
 //	operate_test.go    operators' orders through a follower, streams, and reloading
 //	outage_test.go     etcd away and back
+//	restore_test.go    etcd restored from a backup, or emptied
+//	upgrade_test.go    two versions of the program on one etcd
 //	embedded_test.go   the etcd inside the broker, alone and as a cluster
 //	leak_test.go       everything that is written anywhere, searched for secrets
 //
