@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 )
 
 // console is what a subcommand shares with the world around it. Commands use nothing of the process besides, so that tests can run
@@ -17,13 +18,17 @@ import (
 type console struct {
 	in       io.Reader
 	out, err io.Writer
+	// terminal: somebody sits at in, who can be asked.
+	terminal bool
 	env      environment
 	// now is the wall clock, for times that are shown relative to it.
 	now func() time.Time
 }
 
 func systemConsole() console {
-	return console{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: systemEnvironment(), now: time.Now}
+	return console{
+		in: os.Stdin, out: os.Stdout, err: os.Stderr, terminal: term.IsTerminal(int(os.Stdin.Fd())), env: systemEnvironment(), now: time.Now,
+	}
 }
 
 // run carries out one command line and returns the exit code. It blocks until the command is done or ctx ends.

@@ -99,6 +99,30 @@ func (e *callError) exitCode() int {
 	}
 }
 
+// passing reports whether the same call may succeed later.
+func (e *callError) passing() bool {
+	c := e.status.Code()
+	return c == codes.ResourceExhausted || c == codes.Unavailable || c == codes.DeadlineExceeded
+}
+
+// pause is how long the broker wants the caller to wait before the next try, a second at least.
+func (e *callError) pause() time.Duration {
+	for _, detail := range e.status.Details() {
+		if retry, ok := detail.(*errdetails.RetryInfo); ok {
+			return max(retry.GetRetryDelay().AsDuration(), time.Second)
+		}
+	}
+	return time.Second
+}
+
+// brief says what happened in one line.
+func (e *callError) brief() string {
+	if e.unreachable() {
+		return "no broker answers"
+	}
+	return e.what()
+}
+
 // explain says what happened, where, and what the broker knows of it.
 func (e *callError) explain() string {
 	var lines []string
@@ -127,7 +151,7 @@ func (e *callError) explain() string {
 				line(strings.ReplaceAll(strings.TrimPrefix(key, "upstream_"), "_", " "), metadata[key])
 			}
 		case *errdetails.RetryInfo:
-			retry = "in " + span(max(d.GetRetryDelay().AsDuration(), time.Second))
+			retry = "in " + span(e.pause())
 		}
 	}
 	line("retry", retry)

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -21,8 +22,14 @@ func refreshCommand(c console) *cobra.Command {
 		Long: `Has the leader fetch the token now, ahead of its schedule, and waits for the result.
 
 WeChat stable answers with the same token outside its last five minutes. --force kills the present token at the upstream:
-whoever holds it is refused from then on. It is for leaked tokens, and asks for confirmation.
+whoever holds it is refused from then on. It asks for confirmation.
 If the time runs out (exit code 5), the request stands: watch or status show what became of it.
+
+--force --twice is for a token that leaked. WeChat's rule is two forced refreshes 30 s apart, after which no earlier token is
+accepted anywhere. It asks for the token's name (--yes: it does not; without a terminal nothing is done then), tells its
+progress, waits as long as the broker says, and goes on through a change of leaders; name several brokers by --server. If it
+does not come to its end (exit codes as below; 4: the day's forced refreshes are spent), it says what has been done and how to
+go on. After one of the two that is: broker refresh --force NAME.
 
 ` + exitHelp,
 		Args: cobra.ExactArgs(1),
@@ -30,16 +37,39 @@ If the time runs out (exit code 5), the request stands: watch or status show wha
 	cl := newClient(c, cmd, time.Minute, asTable, asJSON)
 	cmd.ValidArgsFunction = cl.completeNames
 	force := cmd.Flags().Bool("force", false, "kill the present token at the upstream")
+	twice := cmd.Flags().Bool("twice", false, "with --force: two forced refreshes, for a token that leaked (--timeout is 10m then, if not given)")
 	yes := cmd.Flags().BoolP("yes", "y", false, "do not ask for confirmation")
+	settle := cmd.PreRunE
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		if *twice && !*force {
+			return errors.New("--twice is for --force only")
+		}
+		if *twice && !cmd.Flags().Changed("timeout") {
+			cl.timeout = drillTime
+		}
+		return settle(cmd, args)
+	}
 	cmd.RunE = carryOut(func(ctx context.Context, args []string) error {
-		if *force && !*yes && !c.confirmed("Every holder of "+args[0]+" will be refused by the upstream until it asks again. Go on?") {
-			return &outcome{code: exitFailed, text: "refresh: not confirmed; nothing was done"}
+		var err error
+		switch {
+		case !*force || *yes:
+		case *twice:
+			err = c.permitted(ctx, args[0])
+		default:
+			err = c.confirmed(ctx, "Every holder of "+args[0]+" will be refused by the upstream until it asks again. Go on?")
+		}
+		if err != nil {
+			return err
 		}
 		var resp *tokenbrokerv1.RefreshTokenResponse
-		err := cl.call(ctx, operatorConfig, func(ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) (err error) {
-			resp, err = tokenbrokerv1.NewAdminServiceClient(conn).RefreshToken(ctx, &tokenbrokerv1.RefreshTokenRequest{Name: args[0], Force: *force}, opts...)
-			return err
-		})
+		if *twice {
+			resp, err = (&drill{client: cl, name: args[0]}).run(ctx)
+		} else {
+			err = cl.call(ctx, operatorConfig, func(ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) (err error) {
+				resp, err = tokenbrokerv1.NewAdminServiceClient(conn).RefreshToken(ctx, &tokenbrokerv1.RefreshTokenRequest{Name: args[0], Force: *force}, opts...)
+				return err
+			})
+		}
 		if err != nil {
 			return err
 		}
@@ -51,16 +81,33 @@ If the time runs out (exit code 5), the request stands: watch or status show wha
 	return cmd
 }
 
+// errNotConfirmed is how a command ends that somebody thought better of.
+var errNotConfirmed = &outcome{code: exitFailed, text: "refresh: not confirmed; nothing was done"}
+
 // confirmed asks a question, and takes anything but y or yes for a no.
-func (c console) confirmed(question string) bool {
-	fmt.Fprint(c.err, question+" [y/N] ")
-	answer, err := bufio.NewReader(c.in).ReadString('\n')
-	if err != nil {
-		fmt.Fprintln(c.err)
+func (c console) confirmed(ctx context.Context, question string) error {
+	answer, err := c.ask(ctx, question+" [y/N] ")
+	if answer = strings.ToLower(answer); err == nil && answer != "y" && answer != "yes" {
+		return errNotConfirmed
 	}
-	switch strings.ToLower(strings.TrimSpace(answer)) {
-	case "y", "yes":
-		return true
+	return err
+}
+
+// ask writes a question and reads one line, without the space around it; empty if there is none. It blocks until then, or until ctx ends.
+func (c console) ask(ctx context.Context, question string) (string, error) {
+	fmt.Fprint(c.err, question)
+	answered := make(chan string, 1)
+	go func() { // a read cannot be broken off: it ends with the process
+		answer, err := bufio.NewReader(c.in).ReadString('\n')
+		if err != nil {
+			fmt.Fprintln(c.err)
+		}
+		answered <- strings.TrimSpace(answer)
+	}()
+	select {
+	case answer := <-answered:
+		return answer, nil
+	case <-ctx.Done():
+		return "", ctx.Err()
 	}
-	return false
 }
