@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -38,9 +37,11 @@ type order struct {
 // How often a hunt is judged while it goes on, and how long the recovery after a storm may take before the run goes on to the judgement, which then
 // finds the same.
 const (
-	judgePace    = 8 * time.Second
+	judgePace    = 6 * time.Second
 	recoveryTime = 3 * time.Minute
 	healTime     = 2 * time.Minute
+	// settleTime is how long what the brokers had sent may still be on its way to etcd and WeChat when they stand still.
+	settleTime = time.Second
 )
 
 // run is one run under way.
@@ -52,8 +53,9 @@ type run struct {
 	observer *traffic.Observer
 	members  []*clientv3.Client
 	storms   []*fault.Storm
-	// prey is the judgement at the moment at which a hunt had a promise broken.
-	prey judge.Verdict
+	trail    *trail // of a hunt
+	// final is what the judge gets to hear.
+	final judge.Case
 }
 
 // result is what came of a run.
@@ -71,24 +73,19 @@ func (r result) passed() bool { return r.crash == nil && r.verdict.Passed() }
 // execute runs an order to its end. An error means that the run is void: nothing was judged.
 func execute(ctx context.Context, o order) (result, error) {
 	began := time.Now()
-	r := &run{order: o, recorder: history.NewRecorder()}
+	r := &run{order: o, recorder: history.NewRecorder(), trail: newTrail()}
 	if err := r.prepare(ctx); err != nil {
 		return result{}, err
 	}
 	err := r.play(ctx)
-	final := r.testify(!r.hunt)
 	crash := r.site.Close()
 	for _, c := range r.members {
 		_ = c.Close()
 	}
 	if err != nil && crash == nil {
-		return result{events: final.Events}, err
+		return result{events: r.recorder.Events()}, err
 	}
-	res := result{verdict: r.prey, crash: crash, events: final.Events, issued: final.Issued, took: time.Since(began)}
-	if !caught(r.prey) {
-		res.verdict = judge.Judge(final)
-	}
-	return res, nil
+	return result{verdict: judge.Judge(r.final), crash: crash, events: r.final.Events, issued: r.final.Issued, took: time.Since(began)}, nil
 }
 
 // prepare starts the site, and whom the run needs.
@@ -156,9 +153,22 @@ func (r *run) play(ctx context.Context) error {
 		if err := errors.Join(err, callers.Wait()); err != nil {
 			return err
 		}
-		return r.observer.CatchUp(ctx)
+		return r.conclude(ctx)
 	})
 	return everybody.Wait()
+}
+
+// conclude takes down what the judge gets to hear, with the brokers standing still: what is under way would be half in it.
+func (r *run) conclude(ctx context.Context) error {
+	for _, b := range r.site.Brokers {
+		if err := b.Pause(); err != nil && b.Running() {
+			return err
+		}
+	}
+	pause(ctx, settleTime)
+	err := r.observer.CatchUp(ctx)
+	r.final = r.testify(!r.hunt)
+	return err
 }
 
 // cast says who uses the brokers.
@@ -192,20 +202,15 @@ func (r *run) rage(ctx context.Context) error {
 	all.Go(func() error {
 		for pause(storming, judgePace) {
 			if r.hunt {
-				r.prey = judge.Judge(r.testify(false))
+				r.trail.follow(r.recorder.Now(), judge.Judge(r.testify(false)))
 			}
-			if r.site.Err() != nil || caught(r.prey) {
+			if r.site.Err() != nil || r.trail.hot {
 				cancel()
 			}
 		}
 		return nil
 	})
 	return errors.Join(all.Wait(), ctx.Err())
-}
-
-// caught reports whether a promise is broken. Checks that had nothing to judge yet do not count.
-func caught(v judge.Verdict) bool {
-	return slices.ContainsFunc(v.Checks, func(k judge.Check) bool { return k.Violated > 0 })
 }
 
 // recover heals everything, waits until all replicas hand out all tokens again, and lets everybody go on for a while.

@@ -119,7 +119,7 @@ func (s *Scene) refresh(ctx context.Context, name string, rng *rand.Rand) error 
 	} else {
 		tok := resp.GetToken()
 		e.Answer = &history.Answer{
-			Version: tok.GetVersion(), TTL: tok.GetTtl().AsDuration(),
+			Version: tok.GetVersion(), TTL: tok.GetTtl().AsDuration(), Local: tok.GetLocal(),
 			State: strings.ToLower(strings.TrimPrefix(tok.GetState().String(), "TOKEN_STATE_")),
 		}
 	}

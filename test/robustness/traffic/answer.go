@@ -25,6 +25,7 @@ func answered(e history.Event, tok *tokenbrokerv1.Token, err error) history.Even
 	if tok != nil {
 		e.Answer = &history.Answer{
 			Version: tok.GetVersion(), Value: tok.GetAccessToken(), State: states[tok.GetState()], TTL: tok.GetTtl().AsDuration(),
+			Local: tok.GetLocal(),
 		}
 	}
 	return e

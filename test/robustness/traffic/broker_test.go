@@ -28,6 +28,7 @@ type broker struct {
 func (b *broker) token(name string) *tokenbrokerv1.Token {
 	return &tokenbrokerv1.Token{
 		Name: name, AccessToken: b.value, Version: 7, State: tokenbrokerv1.TokenState_TOKEN_STATE_ACTIVE, Ttl: durationpb.New(8 * time.Second),
+		Local: true,
 	}
 }
 

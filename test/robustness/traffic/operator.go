@@ -82,7 +82,9 @@ func (o *operator) status(ctx context.Context, r Replica) {
 		resp, err := tokenbrokerv1.NewAdminServiceClient(r.Conn).GetStatus(ctx, &tokenbrokerv1.GetStatusRequest{})
 		var toks []*tokenbrokerv1.Token
 		for _, s := range resp.GetTokens() {
-			toks = append(toks, &tokenbrokerv1.Token{Name: s.GetName(), Version: s.GetVersion(), Ttl: s.GetTtl(), State: s.GetState()})
+			toks = append(toks, &tokenbrokerv1.Token{
+				Name: s.GetName(), Version: s.GetVersion(), Ttl: s.GetTtl(), State: s.GetState(), Local: s.GetLocal(),
+			})
 		}
 		return toks, err
 	})

@@ -49,7 +49,7 @@ func TestEveryAnswerIsInTheHistory(t *testing.T) {
 			if e.Kind != history.Used && (e.Received-e.Sent < 20*time.Millisecond && e.Kind != history.Watched || (e.Code == "OK") != (e.Replica == "a") && e.Code != "Unknown") {
 				t.Errorf("event %+v does not fit its broker", e)
 			}
-			if e.Kind == history.Get && e.Replica == "a" && (e.Answer == nil || e.Answer.Version != 7 || e.Answer.TTL != 8*time.Second || e.Answer.State != "active") {
+			if e.Kind == history.Get && e.Replica == "a" && (e.Answer == nil || e.Answer.Version != 7 || e.Answer.TTL != 8*time.Second || e.Answer.State != "active" || !e.Answer.Local) {
 				t.Errorf("event %+v lacks what was answered", e)
 			}
 		}
