@@ -91,7 +91,7 @@ func pursue(ctx context.Context, f flags, h hunt, m build.Mutant, parent home, e
 	}
 	fmt.Fprintf(errs, "%s: hunting for at most %v\n", nameOf(m), f.duration)
 	t.result, t.err = execute(ctx, order{
-		seed: f.seed, duration: f.duration, faults: h.faults, longestCalm: huntingCalm, operator: !h.quiet, hunt: true, dir: place.site,
+		seed: f.seed, duration: f.duration, faults: h.faults, calm: min(f.calm, huntingCalm), operator: !h.quiet, hunt: true, dir: place.site,
 		programs: p,
 	})
 	if saved := place.save(t.result); t.err == nil {

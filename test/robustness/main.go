@@ -34,6 +34,7 @@ func main() { os.Exit(start(os.Args[1:], os.Stdout, os.Stderr)) }
 type flags struct {
 	seed     uint64
 	duration time.Duration
+	calm     time.Duration
 	faults   string
 	mutant   string
 	mutants  bool
@@ -48,6 +49,7 @@ func start(args []string, out, errs io.Writer) int {
 	set.SetOutput(errs)
 	set.Uint64Var(&f.seed, "seed", rand.Uint64N(1e6), "what decides all choices; random unless given")
 	set.DurationVar(&f.duration, "duration", 5*time.Minute, "how long things are broken")
+	set.DurationVar(&f.calm, "calm", longestCalm, "the longest time between two faults that break the same part of the site")
 	set.StringVar(&f.faults, "faults", "", "the faults to draw from, by commas; a star at the end stands for any ending; all unless given")
 	set.StringVar(&f.mutant, "mutant", "", "run the broker without this mechanism, until it is caught; the faults are those that it needs unless given")
 	set.BoolVar(&f.mutants, "mutants", false, "do so with every mutant, and print a table")
@@ -98,8 +100,7 @@ func single(ctx context.Context, f flags, out, errs io.Writer) error {
 	}
 	fmt.Fprintf(errs, "logs and all go to %s\n", home.dir)
 	res, err := execute(ctx, order{
-		seed: f.seed, duration: f.duration, faults: names(f.faults), shortestCalm: shortestCalm, longestCalm: longestCalm, operator: true,
-		dir: home.site, programs: p,
+		seed: f.seed, duration: f.duration, faults: names(f.faults), calm: f.calm, operator: true, dir: home.site, programs: p,
 	})
 	if saved := home.save(res); err == nil {
 		err = saved
@@ -128,6 +129,9 @@ func names(list string) []string {
 // command is the command line that repeats a run.
 func (f flags) command() string {
 	c := fmt.Sprintf("go run ./test/robustness -seed %d -duration %v", f.seed, f.duration)
+	if f.calm != longestCalm {
+		c += fmt.Sprintf(" -calm %v", f.calm)
+	}
 	if f.mutant != "" {
 		c += " -mutant " + f.mutant
 	}

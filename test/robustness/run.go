@@ -24,8 +24,8 @@ type order struct {
 	duration time.Duration
 	// faults are the names of the faults to draw from; none for all.
 	faults []string
-	// calm bounds the time between two faults that break the same part of the site.
-	shortestCalm, longestCalm time.Duration
+	// calm is the longest time between two faults that break the same part of the site.
+	calm time.Duration
 	// operator: there is one.
 	operator bool
 	// hunt: the run ends, without recovery, as soon as a promise is broken.
@@ -124,7 +124,7 @@ func (r *run) gather() error {
 		return errors.Join(err, r.site.Close())
 	}
 	r.storms = fault.Front(fault.StormConfig{
-		Scene: r.scene, Seed: r.seed, Faults: chosen, ShortestCalm: r.shortestCalm, LongestCalm: r.longestCalm,
+		Scene: r.scene, Seed: r.seed, Faults: chosen, LongestCalm: r.calm,
 	})
 	return nil
 }

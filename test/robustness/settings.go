@@ -25,14 +25,13 @@ const (
 
 // How busy everybody is.
 const (
-	callersEach  = 2
-	callPace     = 150 * time.Millisecond
-	errandPace   = 3 * time.Second
-	warmUp       = 3 * time.Second
-	shortestCalm = time.Second
-	longestCalm  = 25 * time.Second
-	huntingCalm  = 3 * time.Second // at most, in a hunt
-	afterwards   = 5 * time.Second // how long everybody goes on when all is well again
+	callersEach = 2
+	callPace    = 150 * time.Millisecond
+	errandPace  = 3 * time.Second
+	warmUp      = 3 * time.Second
+	longestCalm = 25 * time.Second
+	huntingCalm = 3 * time.Second
+	afterwards  = 5 * time.Second // how long everybody goes on when all is well again
 )
 
 func tokens() []site.Token {

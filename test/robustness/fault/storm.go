@@ -30,8 +30,8 @@ type StormConfig struct {
 	Name   string
 	Seed   uint64
 	Faults []Fault
-	// Calm bounds the time between the end of a fault and the next.
-	ShortestCalm, LongestCalm time.Duration
+	// LongestCalm bounds the time between the end of a fault and the next.
+	LongestCalm time.Duration
 }
 
 // Storm breaks a site at random moments, one fault after the other.
@@ -70,7 +70,7 @@ func Front(cfg StormConfig) []*Storm {
 // faults.
 func (s *Storm) Plan(step int) (*Fault, time.Duration) {
 	rng := s.choices(step, "plan")
-	calm := between(s.cfg.ShortestCalm, s.cfg.LongestCalm, rng)
+	calm := between(0, s.cfg.LongestCalm, rng)
 	total := 0
 	for _, f := range s.cfg.Faults {
 		total += f.Weight

@@ -18,7 +18,7 @@ import (
 // steps describes the first 50 steps of the storms of a run.
 func steps(seed uint64) []string {
 	var all []string
-	for _, s := range fault.Front(fault.StormConfig{Seed: seed, Faults: catalogue(), ShortestCalm: time.Second, LongestCalm: 5 * time.Second}) {
+	for _, s := range fault.Front(fault.StormConfig{Seed: seed, Faults: catalogue(), LongestCalm: 5 * time.Second}) {
 		for i := range 50 {
 			f, calm := s.Plan(i)
 			all = append(all, fmt.Sprint(f.Name, calm))
@@ -105,7 +105,7 @@ func rage(t *testing.T, d time.Duration, faults ...fault.Fault) ([]history.Event
 	t.Helper()
 	rec := history.NewRecorder()
 	s := fault.NewStorm(fault.StormConfig{
-		Scene: &fault.Scene{Recorder: rec, Times: times()}, Seed: 1, Faults: faults, ShortestCalm: time.Second, LongestCalm: 2 * time.Second,
+		Scene: &fault.Scene{Recorder: rec, Times: times()}, Seed: 1, Faults: faults, LongestCalm: 2 * time.Second,
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
@@ -132,7 +132,7 @@ func TestEveryFaultIsHealedWhenTheStormEnds(t *testing.T) {
 func TestFaultIsInTheHistoryWithItsEffects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var p play
-		events, err := rage(t, 13*time.Second, p.fault("one", fault.Brokers, nil))
+		events, err := rage(t, 12*time.Second, p.fault("one", fault.Brokers, nil))
 		if err != nil || len(events) != 2 {
 			t.Fatalf("%v, %v", events, err)
 		}
@@ -151,14 +151,14 @@ func TestFaultThatStandsIsTold(t *testing.T) {
 		rec := history.NewRecorder()
 		s := fault.NewStorm(fault.StormConfig{
 			Scene: &fault.Scene{Recorder: rec, Times: times()}, Seed: 1, Faults: []fault.Fault{p.fault("one", fault.Brokers, nil)},
-			ShortestCalm: time.Second, LongestCalm: time.Second + 1,
+			LongestCalm: 1,
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- s.Run(ctx) }()
 		time.Sleep(5 * time.Second)
 		standing := s.Standing()
-		if len(standing) != 2 || standing[0].Sent != time.Second || standing[0].Received != 5*time.Second || standing[0].Replica != "r1" {
+		if len(standing) != 2 || standing[0].Sent != 0 || standing[0].Received != 5*time.Second || standing[0].Replica != "r1" {
 			t.Errorf("there stand %+v", standing)
 		}
 		cancel()

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+)
+
+// handful are the faults of the short form: one of each part, and those that cost others most.
+const handful = "kill-leader,pause-leader,cut-off,etcd-restart,etcd-leader-moves,wechat-answer-lost,wechat-lost-then-refused,crash-at-refreshBeforeCommit"
+
+// The short form of a run, for `make test`. `make robustness` is the long one.
+func TestPromisesAreKeptThroughAHandfulOfFaults(t *testing.T) {
+	t.Parallel()
+	f := flags{seed: rand.Uint64N(1e6), duration: 20 * time.Second, calm: 4 * time.Second, faults: handful}
+	place, err := newHome("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := compileFor(t.Context(), place, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := execute(t.Context(), order{
+		seed: f.seed, duration: f.duration, faults: names(f.faults), calm: f.calm, operator: true, dir: place.site, programs: p,
+	})
+	if err != nil {
+		t.Fatalf("the run is void: %v\nwhat there is of it is in %s", err, place.dir)
+	}
+	if !res.passed() {
+		if err := place.save(res); err != nil {
+			t.Error(err)
+		}
+		var told strings.Builder
+		if err := newReport(f, res).print(&told, false); err != nil {
+			t.Error(err)
+		}
+		t.Fatalf("%s\nagain: %s\nthe history, the judgement and the logs are in %s", told.String(), f.command(), place.dir)
+	}
+	if n := newReport(f, res).Injected; n == 0 {
+		t.Errorf("no fault was injected in %v", f.duration)
+	}
+	if err := place.leave(); err != nil {
+		t.Error(err)
+	}
+}
