@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,7 @@ type house struct {
 	wechats       map[string]*wechattest.WeChat
 	values        map[string]string // all that must not be seen, by what it is
 	tokens        string            // the section of the configuration
+	snapshots     map[*broker]string
 	found         *evidence
 }
 
@@ -77,6 +79,7 @@ func newHouse(t *testing.T) *house {
 	h := &house{
 		troubles: troubles(freeAddress(t), strings.TrimPrefix(plainURL, "http://")),
 		wechats:  map[string]*wechattest.WeChat{}, values: map[string]string{"a foreign token": foreignToken}, found: newEvidence(),
+		snapshots: map[*broker]string{},
 	}
 	env, list, dir := []string{"GRPC_GO_LOG_SEVERITY_LEVEL=info", "GRPC_GO_LOG_VERBOSITY_LEVEL=99"}, new(strings.Builder), t.TempDir()
 	for i, tr := range h.troubles {
@@ -104,7 +107,8 @@ func newHouse(t *testing.T) *house {
 	h.second = newBroker(t, "second", "{endpoints: ["+client+"]}", h.tokens)
 	h.second.logFormat = "json"
 	for _, b := range []*broker{h.first, h.second} {
-		b.env = env
+		b.env = slices.Clone(env)
+		h.snapshots[b] = b.snapshots(t)
 		b.launch(t)
 		b.awaitReady(t)
 	}

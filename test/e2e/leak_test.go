@@ -258,7 +258,9 @@ func (h *house) ends(t *testing.T) {
 	t.Helper()
 	h.second.stop(t)
 	h.found.process("second", h.second.process)
+	h.spoil(t)
 	h.second.restart(t)
+	h.second.err.await(t, "the snapshot is refused")
 	eventually(t, ample, "the first replica leads", func() bool { return h.first.status(t).GetReplica().GetLeading() })
 
 	hanging := h.wechats["frozen"]
@@ -294,6 +296,31 @@ func (h *house) ends(t *testing.T) {
 		if !h.found.has(b.id+", standard error", "goroutine ") {
 			t.Errorf("%s has dumped no stacks", b.id)
 		}
+	}
+	h.keepsakes(t)
+}
+
+// spoil damages the second replica's snapshot.
+func (h *house) spoil(t *testing.T) {
+	t.Helper()
+	data, err := os.ReadFile(h.snapshots[h.second])
+	if err == nil {
+		err = os.WriteFile(h.snapshots[h.second], data[:len(data)/2], 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// keepsakes takes the snapshots for evidence. As in etcd, sealing hides nothing yet: what is sealed is left out.
+func (h *house) keepsakes(t *testing.T) {
+	t.Helper()
+	for b, file := range h.snapshots {
+		versions, open := kept(t, file)
+		if len(versions) != len(h.wechats) || !strings.Contains(open, "last_failure") {
+			t.Errorf("%s has kept %d tokens, want %d, with their failures", b.id, len(versions), len(h.wechats))
+		}
+		h.found.add(b.id+"'s snapshot", open)
 	}
 }
 

@@ -12,6 +12,7 @@
 //	outage_test.go     etcd away and back
 //	restore_test.go    etcd restored from a backup, or emptied
 //	upgrade_test.go    two versions of the program on one etcd
+//	coldstart_test.go  starting while etcd is away, from a snapshot that can or cannot be used
 //	embedded_test.go   the etcd inside the broker, alone and as a cluster
 //	leak_test.go       everything that is written anywhere, searched for secrets
 //
@@ -62,8 +63,9 @@ func TestMain(m *testing.M) {
 
 // build builds the broker without cgo and without the race detector, whatever the tests themselves are built with. The flags are
 // those of `make test`, so that its build cache is of use.
-func build(path string) error {
-	cmd := exec.CommandContext(context.Background(), "go", "build", "-buildvcs=false", "-o", path, "./cmd/broker")
+func build(path string, flags ...string) error {
+	args := append([]string{"build", "-buildvcs=false", "-o", path}, flags...)
+	cmd := exec.CommandContext(context.Background(), "go", append(args, "./cmd/broker")...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
