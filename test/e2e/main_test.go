@@ -8,6 +8,9 @@
 //	handover_test.go   the leader is told to stop: the same, in less time
 //	dev_test.go        `broker dev`, and the commands and the generic client that a newcomer tries on it
 //	report_test.go     reports of dead tokens through every replica
+//	foreign_test.go    another system fetches: the leader asks, notices, and explains
+//	place_test.go      WeChat refuses one replica's address: who leads, and what everybody says of it
+//	drill_test.go      a leaked token is killed, through the leader's death
 //	operate_test.go    operators' orders through a follower, streams, and reloading
 //	outage_test.go     etcd away and back
 //	restore_test.go    etcd restored from a backup, or emptied
