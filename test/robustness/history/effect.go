@@ -22,7 +22,7 @@ const (
 
 // Codes of a Process.
 const (
-	// ProcessStarted: launched at Sent; it listens from Received on.
+	// ProcessStarted: launched between Sent and Received; it listens a little later.
 	ProcessStarted = "started"
 	// ProcessEnded: on its way to its end from Sent on, gone at Received.
 	ProcessEnded = "ended"

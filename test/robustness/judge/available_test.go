@@ -45,6 +45,17 @@ func TestAFailureIsExcusedByItsCauseOnly(t *testing.T) {
 		{name: "a life was asked for", at: 50, code: "DeadlineExceeded", with: func(s *scene) { s.Events[len(s.Events)-1].MinTTL = 1 }},
 		{name: "killed", at: 50, code: "Unavailable", with: func(s *scene) { s.restart(49, 51, "r1") }, excluded: 1},
 		{name: "killed during the call", at: 50, code: "Unavailable", with: func(s *scene) { s.restart(50.005, 51, "r1") }, excluded: 1},
+		{name: "about to be killed", at: 48.5, code: "Unavailable", with: func(s *scene) { s.restart(49, 51, "r1") }, excluded: 1},
+		{name: "not yet about to be killed", at: 47.5, code: "Unavailable", with: func(s *scene) { s.restart(49, 51, "r1") }, violated: 1},
+		{name: "told to die at a failpoint", at: 35, code: "Unavailable", with: func(s *scene) {
+			s.fault(30, 50, "r1", history.EffectKilled)
+			s.restart(49, 51, "r1")
+		}, violated: 1},
+		{name: "launched again, and nobody noticed the end", at: 50, code: "Unavailable", reason: "EXPIRED", with: func(s *scene) {
+			for _, at := range []float64{1, 55} {
+				s.add(history.Event{Kind: history.Process, Replica: "r1", Code: history.ProcessStarted, Sent: seconds(at), Received: seconds(at)})
+			}
+		}, violated: 1},
 		{name: "another was killed", at: 50, code: "Unavailable", with: func(s *scene) { s.restart(49, 51, "r2") }, violated: 1},
 		{name: "stood still", at: 50, code: "DeadlineExceeded", with: func(s *scene) { s.fault(49, 51, "r1", history.EffectPaused) }, excluded: 1},
 		{name: "the connection was not back", at: 55, code: "Unavailable", with: func(s *scene) { s.fault(49, 51, "r1", history.EffectPaused) }, excluded: 1},

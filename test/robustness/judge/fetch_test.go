@@ -36,6 +36,8 @@ func TestAnAttemptHasACause(t *testing.T) {
 		{name: "condemned", token: stable, at: 40, before: func(s *scene) { s.put(30, stable, func(r *history.Stored) { r.Condemned = true }) }},
 		{name: "fetched alone", token: stable, at: 40, before: func(s *scene) { s.put(30, stable, func(r *history.Stored) { r.Floor = 9 }) }},
 		{name: "an order", token: stable, at: 40, before: func(s *scene) { s.order(39, stable) }},
+		{name: "an order of long ago", token: stable, at: 700, before: func(s *scene) { s.Issued[0].Ends = seconds(2000); s.order(99, stable) }, violated: 1},
+		{name: "an order that waited long", token: stable, at: 700, before: func(s *scene) { s.Issued[0].Ends = seconds(2000); s.order(101, stable) }},
 		{name: "an order for another token", token: stable, at: 40, before: func(s *scene) { s.order(39, classic) }, violated: 1},
 		{name: "an order that came after it", token: stable, at: 40, before: func(s *scene) { s.order(41, stable) }, violated: 1},
 		{name: "an order that was served", token: stable, at: 45, before: func(s *scene) { s.order(39, stable); s.fetch(40, stable, "b", 100) }, violated: 1},
@@ -183,6 +185,8 @@ func TestRequestsAreAttemptsAndWhatReplicasAskAlone(t *testing.T) {
 	t.Parallel()
 	s := settled()
 	s.get(300, "r1", stable, 1, "a", 0)
+	s.put(40, classic, func(*history.Stored) {}) // no attempt
+	s.put(41, stable, func(*history.Stored) {})
 	s.Tokens[0].Requests, s.Tokens[1].Requests = 1, 1
 	s.expect(t, "Q1", 0, 0)
 	s.Tokens[0].Requests, s.Tokens[1].Requests = 2, 4

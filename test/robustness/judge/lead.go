@@ -103,8 +103,8 @@ func (c *court) changes() []change {
 	return all
 }
 
-// change looks for what the last leader met with: the first fault in its term that was still in force, or healed only a moment before,
-// when its key went.
+// change looks for what the last leader met with: the first fault in its term that was still in force when its key went, or healed so
+// short a time before that the key still had to run out; where etcd had failed it may have been given its whole life anew.
 func (c *court) change(last, next *history.Event, gone time.Duration) change {
 	x := change{from: leaderOf(last).ID, to: leaderOf(next).ID, took: -1}
 	began := forever
@@ -115,7 +115,7 @@ func (c *court) change(last, next *history.Event, gone time.Duration) change {
 			continue
 		}
 		s := faultSpan(f)
-		if f.Replica != "" && f.Replica != x.from || s.from < last.Received || s.from > gone || s.to < gone-c.SessionTTL-time.Second {
+		if f.Replica != "" && f.Replica != x.from || s.from < last.Received || s.from > gone || s.to < gone-2*c.SessionTTL-time.Second {
 			continue
 		}
 		x.store = x.store || f.Replica == ""

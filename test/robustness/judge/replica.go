@@ -13,9 +13,9 @@ type replica struct {
 	id string
 	// starts is when its processes were launched, in order: the first is 0 if the history does not tell.
 	starts []time.Duration
-	down   spans // there was no process, or it was on its way up or down
+	down   spans // there was no process
 	paused spans // it stood still
-	away   spans // down or paused, and for a while after that, in which connections may be on their way back
+	away   spans // down or paused, or about to be; and for a while after that, in which connections may be on their way back
 	skewed spans // its wall clock was wrong
 	// apart is when it may not have heard from etcd.
 	apart spans
@@ -42,12 +42,10 @@ func newReplica(id string, events []*history.Event, c Case) *replica {
 		}
 	}
 	slices.SortStableFunc(processes, func(a, b *history.Event) int { return cmp.Compare(a.Sent, b.Sent) })
-	down := r.follow(processes, effects[history.EffectKilled])
-
+	r.down = merge(r.follow(processes, effects[history.EffectKilled]))
 	r.killed = merge(effects[history.EffectKilled])
-	r.down = merge(down, r.killed)
 	r.paused = merge(effects[history.EffectPaused])
-	r.away = merge(r.down, r.paused).grown(c.Reconnect)
+	r.away = merge(r.down, r.paused).grown(noticed, c.Reconnect)
 	r.skewed = merge(effects[history.EffectSkewed])
 	r.stops = slices.Concat(effects[history.EffectPaused], effects[history.EffectHeld])
 	// A clock that jumps voids what was known of etcd, at that moment.
@@ -59,7 +57,11 @@ func newReplica(id string, events []*history.Event, c Case) *replica {
 	return r
 }
 
-// follow takes in the life and death of the replica's processes, and returns when there was none.
+// noticed is how long it may take the suite to notice that a process has ended, or for the history to tell that one stands still.
+const noticed = time.Second
+
+// follow takes in the life and death of the replica's processes, and returns when there was none. When a fault was to kill a process does
+// not tell when that died: it may have been told to die at a failpoint, and lived for long.
 func (r *replica) follow(processes []*history.Event, killed []span) []span {
 	var down []span
 	gone := time.Duration(0) // since when there is no process; negative: there is one
@@ -77,14 +79,15 @@ func (r *replica) follow(processes []*history.Event, killed []span) []span {
 			gone = e.Sent
 		}
 	}
-	switch {
-	case len(r.starts) == 0: // the history does not tell: it was there from the beginning, and after each time that it was killed
+	if len(r.starts) == 0 { // the history does not tell: it was there from the beginning, and after each time that it was killed
 		r.starts = []time.Duration{0}
 		for _, s := range killed {
 			r.starts = append(r.starts, s.to)
 		}
 		slices.Sort(r.starts)
-	case gone >= 0:
+		return killed
+	}
+	if gone >= 0 {
 		down = append(down, span{gone, forever})
 	}
 	return down

@@ -49,12 +49,13 @@ func (all spans) touch(s span) bool {
 	return n > 0 && all[n-1].to >= s.from
 }
 
-// grown returns the spans, each of them longer by d at its end.
-func (all spans) grown(d time.Duration) spans {
+// grown returns the spans, each of them longer at its beginning and its end.
+func (all spans) grown(before, after time.Duration) spans {
 	longer := slices.Clone(all)
 	for i := range longer {
-		if longer[i].to < forever-d {
-			longer[i].to += d
+		longer[i].from -= before
+		if longer[i].to < forever-after {
+			longer[i].to += after
 		}
 	}
 	return merge(longer)

@@ -25,6 +25,7 @@ func TestARecordIsChangedByTheProtocolsStepsOnly(t *testing.T) {
 	condemned := func(r *history.Stored) { r.Condemned = true }
 	doubtful := func(r *history.Stored) { r.Doubt = true }
 	floored := func(r *history.Stored) { r.Floor = 50 }
+	low := func(r *history.Stored) { r.Floor = 1 }
 	again := func(r *history.Stored) { r.Attempt, r.AttemptTerm, r.Fetches = "z", r.Term, r.Fetches+1 }
 	resolve := func(r *history.Stored, outcome string) {
 		r.Resolved, r.Outcome, r.Attempt, r.AttemptTerm, r.Forced = r.Attempt, outcome, "", 0, false
@@ -75,6 +76,8 @@ func TestARecordIsChangedByTheProtocolsStepsOnly(t *testing.T) {
 		{name: "COMMIT of the value to be killed", before: []edit{forced}, change: grant(1, "a"), wrong: true},
 		{name: "COMMIT above a floor", before: []edit{pending, floored}, change: grant(51, "b")},
 		{name: "COMMIT of the same value above a floor", before: []edit{pending, floored}, change: grant(51, "a")},
+		{name: "COMMIT of the same value on its own floor", before: []edit{pending, low}, change: grant(1, "a"), wrong: true},
+		{name: "COMMIT of the same value above its own floor", before: []edit{pending, low}, change: grant(2, "a")},
 		{name: "COMMIT below a floor", before: []edit{pending, floored}, change: grant(2, "b"), wrong: true},
 
 		{name: "ABORT", before: []edit{pending}, change: none},
@@ -92,6 +95,7 @@ func TestARecordIsChangedByTheProtocolsStepsOnly(t *testing.T) {
 		{name: "a pardon", before: []edit{condemned}, change: func(r *history.Stored) { r.Condemned = false }, wrong: true},
 		{name: "a floor", change: floored},
 		{name: "a floor on a classic token", token: classic, change: floored, wrong: true},
+		{name: "doubt and a floor at once", change: func(r *history.Stored) { doubtful(r); floored(r) }, wrong: true},
 		{name: "a floor that sinks", before: []edit{floored}, change: func(r *history.Stored) { r.Floor = 20 }, wrong: true},
 		{name: "a version that rises by itself", change: func(r *history.Stored) { r.Version, r.Value, r.Doubt = 9, "", true }, wrong: true},
 		{name: "a value that changes by itself", change: func(r *history.Stored) { r.Value = "b" }, wrong: true},
