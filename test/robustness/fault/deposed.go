@@ -30,7 +30,7 @@ func deposed(names []string) []Fault {
 		},
 		{
 			Name: "late-request-meets-commit", About: "the same, but it goes on just when its successor is about to commit",
-			Weight: 2, Breaks: Brokers, Effects: []string{history.EffectHeld, history.EffectPaused}, Lasts: lasting(time.Second, 2*time.Second),
+			Weight: 2, Breaks: Brokers, Effects: []string{history.EffectHeld, history.EffectPaused}, Lasts: lasting(0, time.Millisecond),
 			Inject: wakeAtCommit,
 		},
 	}
@@ -48,8 +48,8 @@ func wakeAtCommit(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) 
 	if err != nil {
 		return wound, err
 	}
-	resume := wound.Heal
-	wound.Heal = func(ctx context.Context) error { return errors.Join(resume(ctx), s.arm(ctx, beforeCommit, "", nil)) }
+	clean := wound.Clean
+	wound.Clean = func(ctx context.Context) error { return errors.Join(clean(ctx), s.arm(ctx, beforeCommit, "", nil)) }
 	i := slices.IndexFunc(s.Site.Brokers, func(b *site.Broker) bool { return b.ID == wound.Replica })
 	paused := s.Site.Brokers[i]
 	if err := s.arm(ctx, beforeCommit, fmt.Sprintf("1*sleep(%d)", (2*s.Times.Protocol.D).Milliseconds()*3/4), paused); err != nil {
@@ -57,7 +57,7 @@ func wakeAtCommit(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) 
 	}
 	switch _, err := s.meet(ctx, beforeCommit, paused, s.Times.SessionTTL+3*s.Times.Protocol.W); {
 	case err == nil:
-		return wound, paused.Resume()
+		return wound, nil // which heals it now
 	case errors.Is(err, ErrMoot): // the pause has happened, and counts
 		wound.Detail = "nobody was about to commit"
 		return wound, nil
@@ -97,7 +97,7 @@ func (s *Scene) outlast(ctx context.Context, b *site.Broker) {
 		return
 	}
 	pause(ctx, s.Times.SessionTTL+time.Second)
-	_ = b.Resume() // it runs, or is not there any more
 	e.Received = s.Recorder.Now()
+	_ = b.Resume() // it runs, or is not there any more
 	s.Recorder.Add(e)
 }

@@ -55,11 +55,7 @@ func cutEtcdLeader(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error)
 	}
 	m.Peers.Hold(netfault.Both)
 	stop := s.provoke(ctx, pick(rng, s.Tokens).Name, rng)
-	return Wound{Detail: m.Name, Heal: func(context.Context) error {
-		m.Peers.Heal()
-		stop()
-		return nil
-	}}, nil
+	return Wound{Detail: m.Name, Heal: func(context.Context) error { m.Peers.Heal(); return nil }, Clean: ending(stop)}, nil
 }
 
 func loseEtcdLeader(ctx context.Context, s *Scene, _ *rand.Rand) (Wound, error) {
@@ -122,14 +118,10 @@ func moveEtcdLeader(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error
 }
 
 func fillEtcd(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) {
-	wound := Wound{Heal: func(ctx context.Context) error { return s.Site.FreeEtcd(ctx) }}
+	wound := Wound{Heal: s.Site.FreeEtcd}
 	if err := s.Site.FillEtcd(ctx); err != nil {
 		return wound, err
 	}
-	stop := s.provoke(ctx, pick(rng, s.Tokens).Name, rng)
-	wound.Heal = func(ctx context.Context) error {
-		stop()
-		return s.Site.FreeEtcd(ctx)
-	}
+	wound.Clean = ending(s.provoke(ctx, pick(rng, s.Tokens).Name, rng))
 	return wound, nil
 }

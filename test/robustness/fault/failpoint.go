@@ -91,7 +91,9 @@ func crashAt(name string) func(context.Context, *Scene, *rand.Rand) (Wound, erro
 
 func pauseAt(name string) func(context.Context, *Scene, *rand.Rand) (Wound, error) {
 	return func(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) {
-		return s.strikeAt(ctx, name, rng, (*site.Broker).Pause, func(b *site.Broker, _ context.Context) error { return b.Resume() })
+		wound, err := s.strikeAt(ctx, name, rng, (*site.Broker).Pause, func(b *site.Broker, _ context.Context) error { return b.Resume() })
+		wound.AtOnce = true
+		return wound, err
 	}
 }
 
@@ -100,16 +102,12 @@ func (s *Scene) strikeAt(ctx context.Context, name string, rng *rand.Rand, how f
 	if err := s.arm(ctx, name, fmt.Sprintf("1*sleep(%d)", window.Milliseconds()), nil); err != nil {
 		return Wound{}, err
 	}
-	stop := s.bringAbout(ctx, name, rng)
+	wound := Wound{Clean: s.disarming(name, s.bringAbout(ctx, name, rng))}
 	b, err := s.meet(ctx, name, nil, rendezvous)
 	if err != nil {
-		return Wound{Heal: func(ctx context.Context) error { stop(); return s.arm(ctx, name, "", nil) }}, err
+		return wound, err
 	}
-	wound := Wound{Replica: b.ID, Struck: s.Recorder.Now(), Heal: func(ctx context.Context) error {
-		err := undo(b, ctx)
-		stop()
-		return errors.Join(err, s.arm(ctx, name, "", nil))
-	}}
+	wound.Replica, wound.Struck, wound.Heal = b.ID, s.Recorder.Now(), func(ctx context.Context) error { return undo(b, ctx) }
 	if err := how(b); err != nil {
 		return wound, err
 	}
@@ -121,11 +119,7 @@ func (s *Scene) panicAt(ctx context.Context, name string, rng *rand.Rand) (Wound
 	if err := s.arm(ctx, name, "1*panic", nil); err != nil {
 		return Wound{}, err
 	}
-	stop := s.bringAbout(ctx, name, rng)
-	wound := Wound{Detail: "by a panic", Heal: func(ctx context.Context) error {
-		stop()
-		return errors.Join(s.startBrokers(ctx), s.arm(ctx, name, "", nil))
-	}}
+	wound := Wound{Detail: "by a panic", Heal: s.startBrokers, Clean: s.disarming(name, s.bringAbout(ctx, name, rng))}
 	for began := time.Now(); time.Since(began) < rendezvous && pause(ctx, look); {
 		for _, b := range s.Site.Brokers {
 			if !b.Running() {
@@ -137,25 +131,43 @@ func (s *Scene) panicAt(ctx context.Context, name string, rng *rand.Rand) (Wound
 	return wound, fmt.Errorf("%w: no broker came to %s", ErrMoot, name)
 }
 
-// holdAt keeps whoever comes to a failpoint there for up to all waits of the protocol, and waits until that is over.
+// holdAt keeps whoever comes to a failpoint there for up to half a quiet wait.
 func holdAt(name string) func(context.Context, *Scene, *rand.Rand) (Wound, error) {
 	return func(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) {
-		d := between(100*time.Millisecond, s.Times.Protocol.W/2, rng)
+		d := between(5*look, s.Times.Protocol.W/2, rng)
 		if err := s.arm(ctx, name, fmt.Sprintf("1*sleep(%d)", d.Milliseconds()), nil); err != nil {
 			return Wound{}, err
 		}
-		stop := s.bringAbout(ctx, name, rng)
-		b, err := s.meet(ctx, name, nil, rendezvous)
-		wound := Wound{Detail: fmt.Sprintf("for %v", d.Round(time.Millisecond)), Heal: func(ctx context.Context) error {
-			stop()
-			err := s.arm(ctx, name, "", nil)
+		disarm := s.disarming(name, s.bringAbout(ctx, name, rng))
+		wound := Wound{Detail: fmt.Sprintf("for %v", d.Round(time.Millisecond)), Clean: func(ctx context.Context) error {
+			err := disarm(ctx)
 			pause(ctx, d) // to disarm wakes nobody, and somebody may have come at the last moment
 			return err
 		}}
+		b, err := s.meet(ctx, name, nil, rendezvous)
 		if err == nil {
-			wound.Replica = b.ID
+			// It was met a look late at most, and goes on when it has been there for d.
+			wound.Replica, wound.Heal = b.ID, func(ctx context.Context) error { pause(ctx, d-2*look); return nil }
 		}
 		return wound, err
+	}
+}
+
+// disarming returns a Wound.Clean that ends what brings brokers to a failpoint, and disarms it.
+func (s *Scene) disarming(name string, stop func()) func(context.Context) error {
+	return func(ctx context.Context) error {
+		stop()
+		return s.arm(ctx, name, "", nil)
+	}
+}
+
+// ending returns a Wound.Clean that ends what goes on in the background.
+func ending(stops ...func()) func(context.Context) error {
+	return func(context.Context) error {
+		for _, stop := range stops {
+			stop()
+		}
+		return nil
 	}
 }
 
@@ -165,12 +177,11 @@ func loseAnswers(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) {
 	if err != nil {
 		return Wound{}, err
 	}
-	wound := Wound{Replica: b.ID, Heal: func(ctx context.Context) error { return s.arm(ctx, answerLost, "", nil) }}
+	wound := Wound{Replica: b.ID, Heal: s.disarming(answerLost, func() {})}
 	if err := b.Failpoint(ctx, answerLost, fmt.Sprintf("%d*return", 1+rng.IntN(8))); err != nil && b.Running() {
 		return wound, err
 	}
-	stop := s.provoke(ctx, s.classic(rng).Name, rng)
-	wound.Heal = func(ctx context.Context) error { stop(); return s.arm(ctx, answerLost, "", nil) }
+	wound.Clean = ending(s.provoke(ctx, s.classic(rng).Name, rng))
 	return wound, nil
 }
 
@@ -218,7 +229,10 @@ func (s *Scene) bringAbout(ctx context.Context, name string, rng *rand.Rand) (st
 		if err != nil {
 			return func() {}
 		}
-		return func() { _ = wound.Heal(context.WithoutCancel(ctx)) } // it cannot fail
+		return func() {
+			ctx := context.WithoutCancel(ctx)
+			_ = errors.Join(wound.Heal(ctx), wound.Clean(ctx)) // they cannot fail
+		}
 	case strings.HasSuffix(name, "Orphan"), name == "storeBeforeLeave":
 		return s.depose(ctx, rng)
 	case strings.HasPrefix(name, "leader"), strings.HasSuffix(name, "FirstRead"):

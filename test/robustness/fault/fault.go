@@ -60,8 +60,12 @@ type Wound struct {
 	Detail string
 	// Struck is when the process was killed or paused, in the time of the history; 0 if that was right at the beginning.
 	Struck time.Duration
-	// Heal undoes it. It is called once. Nil if there is nothing to undo.
-	Heal func(context.Context) error
+	// Heal undoes it, and returns soon after. It is called once. Nil if there is nothing to undo. AtOnce: what was struck goes on before
+	// Heal returns, so that the fault ends when Heal begins.
+	Heal   func(context.Context) error
+	AtOnce bool
+	// Clean does what else is to be done, after Heal: it ends calls, disarms failpoints, mends. Nil if there is nothing.
+	Clean func(context.Context) error
 }
 
 // ErrMoot is returned if there was nothing to break: nobody led, or what was to be struck in the act did not act.

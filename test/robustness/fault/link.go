@@ -99,11 +99,12 @@ func (s *Scene) isolate(ctx context.Context, rng *rand.Rand, breakIt func(*site.
 		pause(ctx, between(0, 2*time.Second, rng))
 	}
 	breakIt(b)
-	return Wound{Replica: b.ID, Heal: func(context.Context) error {
-		b.Etcd.Heal()
-		stop()
-		return nil
-	}}, nil
+	return Wound{Replica: b.ID, Heal: mended(b.Etcd), Clean: ending(stop)}, nil
+}
+
+// mended heals a broker's network.
+func mended(n netfault.Network) func(context.Context) error {
+	return func(context.Context) error { n.Heal(); return nil }
 }
 
 func slow(by func(Times) time.Duration) func(context.Context, *Scene, *rand.Rand) (Wound, error) {
@@ -117,9 +118,8 @@ func slow(by func(Times) time.Duration) func(context.Context, *Scene, *rand.Rand
 			for _, b := range s.Site.Brokers {
 				b.Etcd.Heal()
 			}
-			stop()
 			return nil
-		}}, nil
+		}, Clean: ending(stop)}, nil
 	}
 }
 
@@ -130,7 +130,7 @@ func compact(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) {
 		return Wound{}, err
 	}
 	b.Etcd.Hold(netfault.ToClient)
-	wound := Wound{Replica: b.ID, Heal: func(context.Context) error { b.Etcd.Heal(); return nil }}
+	wound := Wound{Replica: b.ID, Heal: mended(b.Etcd)}
 	if err := s.refresh(ctx, pick(rng, s.Tokens).Name, rng); err != nil {
 		wound.Detail = "no token changed"
 	}
@@ -145,7 +145,7 @@ func delayAnswers(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) 
 	least := s.Times.Overlap - s.Times.Protocol.W
 	late := between(least+(callTime-least)/5, least+(callTime-least)*4/5, rng)
 	b.Etcd.Delay(netfault.ToClient, late)
-	return Wound{Replica: b.ID, Detail: fmt.Sprintf("by %v", late), Heal: func(context.Context) error { b.Etcd.Heal(); return nil }}, nil
+	return Wound{Replica: b.ID, Detail: fmt.Sprintf("by %v", late), Heal: mended(b.Etcd)}, nil
 }
 
 // delayRequests delays the leader's way to one member, and has one token fetched after the other meanwhile.
@@ -160,11 +160,5 @@ func delayRequests(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error)
 	for range 2 {
 		stops = append(stops, s.provoke(ctx, pick(rng, s.Tokens).Name, rng))
 	}
-	return Wound{Replica: b.ID, Detail: fmt.Sprintf("by %v", late), Heal: func(context.Context) error {
-		b.Etcd.Heal()
-		for _, stop := range stops {
-			stop()
-		}
-		return nil
-	}}, nil
+	return Wound{Replica: b.ID, Detail: fmt.Sprintf("by %v", late), Heal: mended(b.Etcd), Clean: ending(stops...)}, nil
 }

@@ -10,6 +10,9 @@ import (
 	"github.com/tokenbroker/tokenbroker/test/robustness/site"
 )
 
+// clockTime is how long a broker takes to see that its clock was set.
+const clockTime = 200 * time.Millisecond
+
 // stopTime is how long a broker may take to shut down: a fetch in flight is settled, or given up after 20 s where etcd is away.
 const stopTime = 45 * time.Second
 
@@ -100,7 +103,7 @@ func suspend(choose chooser) func(context.Context, *Scene, *rand.Rand) (Wound, e
 		if err != nil {
 			return Wound{}, err
 		}
-		return Wound{Replica: b.ID, Heal: func(context.Context) error { return b.Resume() }}, b.Pause()
+		return Wound{Replica: b.ID, Heal: func(context.Context) error { return b.Resume() }, AtOnce: true}, b.Pause()
 	}
 }
 
@@ -123,13 +126,22 @@ func wrong(rng *rand.Rand) time.Duration {
 	return 10 * time.Minute
 }
 
+// setRight sets a broker's clock right, and waits until the broker has seen it.
+func setRight(b *site.Broker) func(context.Context) error {
+	return func(ctx context.Context) error {
+		err := b.SetClock(0)
+		pause(ctx, clockTime)
+		return err
+	}
+}
+
 func startWithWrongClock(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) {
 	b, err := s.some(ctx, rng)
 	if err != nil {
 		return Wound{}, err
 	}
 	off := wrong(rng)
-	wound := Wound{Replica: b.ID, Detail: fmt.Sprintf("off by %v", off), Heal: func(context.Context) error { return b.SetClock(0) }}
+	wound := Wound{Replica: b.ID, Detail: fmt.Sprintf("off by %v", off), Heal: setRight(b)}
 	killed := history.Event{
 		Kind: history.Fault, Code: history.EffectKilled, Actor: "clock-wrong", Replica: b.ID, Reason: "clock-wrong", Sent: s.Recorder.Now(),
 	}
@@ -151,6 +163,6 @@ func clockJumps(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) {
 		return Wound{}, err
 	}
 	off := wrong(rng)
-	wound := Wound{Replica: b.ID, Detail: fmt.Sprintf("by %v", off), Heal: func(context.Context) error { return b.SetClock(0) }}
+	wound := Wound{Replica: b.ID, Detail: fmt.Sprintf("by %v", off), Heal: setRight(b)}
 	return wound, b.SetClock(off)
 }

@@ -122,21 +122,35 @@ func (s *Storm) strike(ctx context.Context, f *Fault, rng *rand.Rand) error {
 		s.note(id, e, wound.Struck)
 		pause(ctx, lasts)
 	}
-	if wound.Heal != nil {
-		hctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healTime)
-		defer cancel()
-		if err := wound.Heal(hctx); err != nil {
-			return fmt.Errorf("healing %s: %w", f.Name, err)
-		}
-	}
+	healed := wound.heal(ctx, s.cfg.Scene.Recorder, &e)
 	if err != nil && !moot && ctx.Err() == nil {
 		return fmt.Errorf("injecting %s: %w", f.Name, err)
 	}
-	e.Received = s.cfg.Scene.Recorder.Now()
 	for _, e := range f.events(e, wound.Struck) {
 		s.cfg.Scene.Recorder.Add(e)
 	}
+	if healed != nil {
+		return fmt.Errorf("healing %s: %w", f.Name, healed)
+	}
 	return nil
+}
+
+// heal heals and cleans, whether or not the run goes on, and notes when the fault ended.
+func (w Wound) heal(ctx context.Context, rec *history.Recorder, e *history.Event) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healTime)
+	defer cancel()
+	e.Received = rec.Now()
+	var errs []error
+	if w.Heal != nil {
+		errs = append(errs, w.Heal(ctx))
+		if !w.AtOnce {
+			e.Received = rec.Now()
+		}
+	}
+	if w.Clean != nil {
+		errs = append(errs, w.Clean(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 // missed is the fault as one that struck nobody: a failpoint was armed for a while, and that is all.

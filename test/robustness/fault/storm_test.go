@@ -82,7 +82,13 @@ func TestNoPartIsBrokenTwiceAtOnce(t *testing.T) {
 }
 
 // play is a fault that only counts.
-type play struct{ injected, healed, standing atomic.Int64 }
+type play struct {
+	injected, healed, standing atomic.Int64
+	struck, healing            time.Duration
+	atOnce                     bool
+}
+
+func pause(d time.Duration) { <-time.After(d) }
 
 func (p *play) fault(name string, breaks fault.Part, err error) fault.Fault {
 	return fault.Fault{
@@ -91,9 +97,13 @@ func (p *play) fault(name string, breaks fault.Part, err error) fault.Fault {
 		Inject: func(context.Context, *fault.Scene, *rand.Rand) (fault.Wound, error) {
 			p.injected.Add(1)
 			p.standing.Add(1)
-			return fault.Wound{Replica: "r1", Detail: "words", Heal: func(ctx context.Context) error {
+			return fault.Wound{Replica: "r1", Detail: "words", Struck: p.struck, AtOnce: p.atOnce, Heal: func(ctx context.Context) error {
 				p.healed.Add(1)
 				p.standing.Add(-1)
+				pause(p.healing)
+				return ctx.Err()
+			}, Clean: func(ctx context.Context) error {
+				pause(time.Second)
 				return ctx.Err()
 			}}, err
 		},
@@ -189,6 +199,29 @@ func TestFaultThatFailsEndsTheStormAndIsHealed(t *testing.T) {
 		failure := errors.New("broken")
 		if _, err := rage(t, time.Minute, p.fault("one", fault.Brokers, failure)); !errors.Is(err, failure) || p.standing.Load() != 0 {
 			t.Errorf("%v, %d not healed", err, p.standing.Load())
+		}
+	})
+}
+
+func TestFaultLastsFromTheBlowUntilItsVictimGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct {
+			atOnce bool
+			want   time.Duration
+		}{{true, 10 * time.Second}, {false, 13 * time.Second}} {
+			p := play{struck: time.Nanosecond, healing: 3 * time.Second, atOnce: c.atOnce}
+			events, err := rage(t, 12*time.Second, p.fault("one", fault.Brokers, nil))
+			if err != nil || len(events) == 0 {
+				t.Fatalf("%v, %v", events, err)
+			}
+			if e := events[0]; e.Received-e.Sent != c.want {
+				t.Errorf("healed at once %v: it lasted %v, want %v", c.atOnce, e.Received-e.Sent, c.want)
+			}
+			p = play{struck: 5 * time.Second}
+			events, err = rage(t, 12*time.Second, p.fault("one", fault.Brokers, nil))
+			if err != nil || len(events) < 2 || events[0].Sent != 5*time.Second || events[1].Sent == events[0].Sent {
+				t.Errorf("a blow at 5 s: %+v, %v", events, err)
+			}
 		}
 	})
 }

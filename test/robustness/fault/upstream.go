@@ -100,14 +100,17 @@ func (s *Scene) struck(ctx context.Context, name string, rng *rand.Rand, faults 
 	mend := slices.ContainsFunc(faults, func(f wechattest.Fault) bool { return slices.Contains(patient, f.Code) })
 	s.owe(name, mend || s.owes(name))
 	stop := s.provoke(ctx, name, rng)
-	wound := Wound{Detail: name, Heal: func(ctx context.Context) error {
-		s.Site.WeChat.ClearFaults()
-		stop()
-		if mend {
-			s.mend(ctx, name, rng)
-		}
-		return nil
-	}}
+	wound := Wound{
+		Detail: name,
+		Heal:   func(context.Context) error { s.Site.WeChat.ClearFaults(); return nil },
+		Clean: func(ctx context.Context) error {
+			stop()
+			if mend {
+				s.mend(ctx, name, rng)
+			}
+			return nil
+		},
+	}
 	for _, f := range faults {
 		if err := s.Site.WeChat.AddFault(f); err != nil {
 			return wound, fmt.Errorf("adding a fault to WeChat: %w", err)
@@ -153,10 +156,7 @@ func cutUplink(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) {
 	b.WeChat.Cut()
 	name := pick(rng, s.Tokens).Name
 	stop := s.provoke(ctx, name, rng)
-	return Wound{Replica: b.ID, Detail: name, Heal: func(ctx context.Context) error {
-		stop()
-		return b.WeChat.Heal()
-	}}, nil
+	return Wound{Replica: b.ID, Detail: name, Heal: func(context.Context) error { return b.WeChat.Heal() }, Clean: ending(stop)}, nil
 }
 
 func fetchForeign(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) {
