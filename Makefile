@@ -10,6 +10,9 @@ export CGO_ENABLED := 0
 # What `make fuzz` spends on each target.
 FUZZTIME ?= 30s
 
+# What `make robustness` and `make robustness-mutants` take: SEED=7 repeats a run.
+DURATION ?= 30m
+
 # What `bin/broker version` says. A tag if there is one, else the commit; never asked for unless something is built.
 VERSION ?= $(or $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null),\
 	$(addprefix v0.0.0-,$(shell git describe --always --exclude '*' --dirty 2>/dev/null)),\
@@ -27,7 +30,7 @@ API_BASELINE := proto/breaking-baseline.binpb
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Use
 
@@ -65,6 +68,13 @@ fuzz: ## fuzz every fuzz target for FUZZTIME (30s)
 .PHONY: bench
 bench: ## measure GetToken against an empty gRPC handler
 	go run ./test/bench $(ARGS)
+
+.PHONY: robustness robustness-mutants
+robustness: ## break a cluster for DURATION (30m), and judge what callers saw: docs/ROBUSTNESS.md
+	go run ./test/robustness -duration $(DURATION) $(if $(SEED),-seed $(SEED)) $(ARGS)
+
+robustness-mutants: ## let the same suite catch brokers that lack one mechanism each
+	go run ./test/robustness -mutants -duration 4m $(if $(SEED),-seed $(SEED)) $(ARGS)
 
 .PHONY: lint
 lint: ## check style, layers and likely faults
