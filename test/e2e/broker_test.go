@@ -19,6 +19,7 @@ import (
 // broker is one replica: a `broker serve` that can be ended and started again on the same ports.
 type broker struct {
 	*process
+	program        string // its path
 	id, grpc, http string // the addresses are host:port
 	// etcd and tokens are those sections of the configuration, as YAML.
 	etcd, tokens string
@@ -33,7 +34,7 @@ type broker struct {
 func newBroker(t *testing.T, id, etcd, tokens string) *broker {
 	t.Helper()
 	b := &broker{
-		id: id, etcd: etcd, tokens: tokens, env: []string{secretVariable + "=" + secret}, logFormat: "text",
+		program: program, id: id, etcd: etcd, tokens: tokens, env: []string{secretVariable + "=" + secret}, logFormat: "text",
 		file: filepath.Join(t.TempDir(), id+".yaml"),
 	}
 	b.move(t)
@@ -68,7 +69,7 @@ func (b *broker) launch(t *testing.T) {
 	t.Helper()
 	for {
 		b.configure(t)
-		b.process = start(t, b.env, program, "serve", "--config", b.file)
+		b.process = start(t, b.env, b.program, "serve", "--config", b.file)
 		eventually(t, ample, b.id+" listens", func() bool {
 			return strings.Contains(b.err.String(), "advertise") || !b.running()
 		})
@@ -85,7 +86,7 @@ func (b *broker) launch(t *testing.T) {
 // restart starts the replica again after it has ended, on the same ports: clients have them.
 func (b *broker) restart(t *testing.T) {
 	t.Helper()
-	b.process = start(t, b.env, program, "serve", "--config", b.file)
+	b.process = start(t, b.env, b.program, "serve", "--config", b.file)
 	b.awaitReady(t)
 }
 
