@@ -1,6 +1,8 @@
 package e2e_test
 
 import (
+	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -112,4 +114,50 @@ func TestAStableTokenOutlivesEtcd(t *testing.T) {
 	}
 	tr.goOn(t)
 	judge(t, s.wechat, tr.end())
+}
+
+func TestAReplicaThatIsCutOffSaysSo(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1, wechattest.Config{})
+	s.serve(t, 1, s.bothTokens(), stable, classic)
+	b := s.brokers[0]
+	if got := b.status(t); !got.GetReplica().GetLeading() || !got.GetReplica().GetInSync() {
+		t.Errorf("the only replica is in sync: %v, leads: %v", got.GetReplica().GetInSync(), got.GetReplica().GetLeading())
+	}
+	gauges := func() string {
+		_, page := fetch(t, "http://"+b.http+"/metrics")
+		return page
+	}
+
+	s.etcd.Members[0].Stop()
+	stopped := time.Now()
+	eventually(t, ample, "a leader that cannot renew its lease says that it does not lead", func() bool { return !b.status(t).GetReplica().GetLeading() })
+	if took := time.Since(stopped); took > sessionTTL+time.Second {
+		t.Errorf("it said so after %v", took)
+	}
+	if !strings.Contains(gauges(), "\ntokenbroker_leading 0\n") {
+		t.Error("the metrics call it leading")
+	}
+	eventually(t, ample, "it names no leader", func() bool { return b.status(t).GetLeader() == nil })
+	if got := b.status(t); got.GetReplica().GetInSync() || len(got.GetReplicas()) != 1 || got.GetReplicas()[0].GetLeading() {
+		t.Errorf("in sync: %v, replicas: %v", got.GetReplica().GetInSync(), got.GetReplicas())
+	}
+	for _, gauge := range []string{"in_sync 0", "leading 0", "leader_term 0", "election_candidates 1"} {
+		if !strings.Contains(gauges(), "\ntokenbroker_"+gauge+"\n") {
+			t.Errorf("the metrics lack %s", gauge)
+		}
+	}
+	if got := command(t, "status", "--server", b.grpc); got.code != 4 || !regexp.MustCompile(`leader +cut off from etcd for \d+s: leader unknown\n`).MatchString(got.out) {
+		t.Errorf("status exits with %d and shows:\n%s", got.code, got.out)
+	}
+	if got := command(t, "report-invalid", stable, "--version", "1", "--server", b.grpc, "--timeout", "1s"); got.code != 3 ||
+		!strings.Contains(got.err, "STORE_UNREACHABLE") {
+		t.Errorf("a report exits with %d and says:\n%s", got.code, got.err)
+	}
+
+	s.etcd.Members[0].Restart(t)
+	eventually(t, ample, "it leads again", func() bool { return b.status(t).GetReplica().GetLeading() })
+	if got := command(t, "status", "--server", b.grpc); got.code != 0 {
+		t.Errorf("status exits with %d and shows:\n%s", got.code, got.out)
+	}
 }
