@@ -108,7 +108,9 @@
 //
 // A record with a lower version than this replica has seen, or none, means that the store was restored or emptied. The leader raises
 // the version to the highest that it has seen, with no value and in doubt, waits W, and fetches: versions never go back. A replica
-// that holds a higher version than the leader knows reports it, and the leader moves what it has committed since above that.
+// that holds a higher version than the leader knows reports it, and the leader moves what it has committed since above that. One that
+// holds another value under the version of the record, because a leader that remembers nothing has used it anew, asks for a floor, as
+// if it had fetched alone (see below); so a version keeps its one value at every replica.
 //
 // # Alone
 //
