@@ -30,6 +30,10 @@ const (
 	drainTime = 5 * time.Second
 )
 
+// firstLook is how long a replica with a snapshot waits at its start for what etcd says: what was ordered while it was away is then known
+// before anything is promised.
+const firstLook = 750 * time.Millisecond
+
 // replica is one broker: all that one configuration makes run, but for the HTTP server and an embedded etcd, which outlive it.
 type replica struct {
 	log      *slog.Logger
@@ -130,7 +134,13 @@ func (r *replica) run(ctx context.Context, listener net.Listener) error {
 	parts.Go(func() error { return r.clock.Run(feeding) })
 	parts.Go(func() error { return loners{r.catalog, r.catalog.view}.run(feeding) })
 	parts.Go(func() error { defer close(led); return r.elector.Run(leading, supervisor.lead) })
-	parts.Go(func() error { defer close(served); return r.server.Run(serving, listener) })
+	parts.Go(func() error {
+		defer close(served)
+		if r.keeper != nil {
+			r.hearStore(serving)
+		}
+		return r.server.Run(serving, listener)
+	})
 
 	select {
 	case <-ctx.Done():
@@ -148,6 +158,23 @@ func (r *replica) run(ctx context.Context, listener net.Listener) error {
 	<-served
 	stopFeeding()
 	return parts.Wait()
+}
+
+// hearStore waits until the view has been loaded from the store, firstLook at most. Calls wait at the listener meanwhile.
+func (r *replica) hearStore(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, firstLook)
+	defer cancel()
+	for {
+		_, moved := r.catalog.view.Applied(0)
+		if r.catalog.view.Revision() > 0 {
+			return
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // runReloading is run, with reloads meanwhile.

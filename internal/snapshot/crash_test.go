@@ -28,14 +28,17 @@ func writeForEver(path string) {
 		os.Exit(2)
 	}()
 	codec, err := store.New(store.Config{Namespace: namespace, Sealer: siteKey})
-	for version := int64(1); err == nil; version++ {
-		var data []byte
-		rec := record(version%8+1, time.Now())
+	var files [3][]byte
+	for i := range files {
+		rec := record(int64(i)+1, time.Now())
 		rec.LastFailure.Code, rec.LastFailure.Message = "pad", strings.Repeat("x", 1<<20)
-		if data, err = snapshot.Encode(snapshot.Snapshot{Namespace: namespace, Held: []view.Held{held("t", rec)}}, codec); err == nil {
-			err = snapshot.Replace(path, data)
+		if err == nil {
+			files[i], err = snapshot.Encode(snapshot.Snapshot{Namespace: namespace, Held: []view.Held{held("t", rec)}}, codec)
 		}
-		if version == 1 {
+	}
+	for i := 0; err == nil; i++ {
+		err = snapshot.Replace(path, files[i%len(files)])
+		if i == 0 {
 			fmt.Println("written")
 		}
 	}
@@ -51,7 +54,7 @@ func TestACrashAtAnyMomentLeavesAWholeFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	halves := 0
-	for range 40 {
+	for round := 0; round < 60 && (round < 8 || halves < 3); round++ {
 		crashOnce(t, self, s.file)
 		if got, err := s.read(t); err != nil || len(got.Held) != 1 {
 			t.Fatalf("after a crash %d tokens are read, %v", len(got.Held), err)
@@ -66,8 +69,8 @@ func TestACrashAtAnyMomentLeavesAWholeFile(t *testing.T) {
 			t.Fatalf("left behind: %v", left)
 		}
 	}
-	if halves == 0 {
-		t.Error("the writer was never killed while it wrote: this test shows nothing")
+	if halves < 3 {
+		t.Error("the writer was hardly ever killed while it wrote: this test shows nothing")
 	}
 }
 

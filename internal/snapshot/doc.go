@@ -8,9 +8,10 @@
 // current. An attempt that was under way, or a doubt, counts as in etcd. View.Restore has the rules, and replaces all of it by what
 // etcd tells, unless that is older.
 //
-// What the file does not tell is what happened after it was written. It is written within about a second of each change; an operator's
-// forced refresh that comes later, while the replica is down, kills a token that the snapshot still promises. That is the same as
-// with a replica that is cut off (docs/ARCHITECTURE.md, non-guarantees).
+// What the file does not tell is what happened after it was written. It is written within about a second of each change; a forced
+// refresh that comes later, while the replica is down, kills a token that the snapshot still promises. That is the same as with a
+// replica that is cut off (docs/ARCHITECTURE.md, non-guarantees). So whoever serves from a snapshot should give the store a moment to
+// say what it knows.
 //
 // # The file
 //

@@ -145,7 +145,10 @@ var refusals = []struct {
 
 	{"something else", snapshot.NotASnapshot, func(t *testing.T, s *site) { s.put(t, []byte("tokens:\n- name: shop\n")) }, "something else"},
 	{"something else, and large", snapshot.NotASnapshot, func(t *testing.T, s *site) {
-		s.put(t, make([]byte, snapshot.MaxSize+2))
+		s.put(t, []byte("something else"))
+		if err := os.Truncate(s.file, snapshot.MaxSize+1); err != nil {
+			t.Fatal(err)
+		}
 	}, "something else"},
 	{"something else that all may read", snapshot.NotASnapshot, func(t *testing.T, s *site) {
 		s.put(t, []byte("root:x:0:0:root:/root:/bin/sh\n"))

@@ -143,6 +143,34 @@ func TestAReplicaThatStartsWithoutEtcdAnswersAtOnce(t *testing.T) {
 	}
 }
 
+// What happened while a replica was away is not overlooked when etcd can be asked.
+func TestASnapshotIsNotServedBeforeAnEtcdThatAnswers(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1, wechattest.Config{})
+	for _, id := range []string{"r1", "r2"} {
+		b := newBroker(t, id, "{endpoints: ["+s.etcd.Endpoints()[0]+"]}", s.bothTokens())
+		file := b.snapshots(t)
+		b.launch(t)
+		s.brokers = append(s.brokers, b)
+		firstToken(t, b, stable)
+		firstToken(t, b, classic)
+		awaitKept(t, file, 1, 1)
+	}
+	s.awaitCandidates(t, 2)
+	away := s.others(s.leader(t))[0]
+	away.kill()
+	dead := firstToken(t, s.leader(t), stable).GetAccessToken()
+	if _, err := s.leader(t).admin().RefreshToken(t.Context(), &tokenbrokerv1.RefreshTokenRequest{Name: stable, Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	away.process = start(t, away.env, program, "serve", "--config", away.file)
+	away.err.await(t, "msg=starting")
+	away.conn = dial(t, away.grpc)
+	if got, err := ask(t, away, stable); err != nil || got.GetVersion() != 2 || got.GetAccessToken() == dead {
+		t.Errorf("its first answer is version %d, %v; version 1 is dead", got.GetVersion(), err)
+	}
+}
+
 func TestABrokerWithAnEmbeddedMemberAnswersWithoutTheOthers(t *testing.T) {
 	t.Parallel()
 	s := &site{}
