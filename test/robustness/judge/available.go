@@ -24,6 +24,7 @@ func (c *court) availability() Check {
 	}
 	for _, r := range c.replicas {
 		for _, e := range r.ended {
+			// When callers have gone the suite ends everything.
 			if e.Sent < c.end && !r.killed.touch(span{e.Sent, e.Received}) {
 				k.violate("the process ended by itself", e)
 			}
@@ -40,7 +41,7 @@ func codeIs(code, name string) bool {
 	return strings.EqualFold(strings.ReplaceAll(code, "_", ""), name) || name == "canceled" && strings.EqualFold(code, "cancelled")
 }
 
-// failed judges a GetToken that brought no token.
+// failed judges a GetToken that brought no token. What the replica could do nothing about comes first; then what it held.
 func (c *court) failed(k *tally, e *history.Event, held *holdings) {
 	r, during := c.replica[e.Replica], span{e.Sent, e.Received}
 	switch {
@@ -65,6 +66,7 @@ func (c *court) failed(k *tally, e *history.Event, held *holdings) {
 	d := c.dossier[e.Token]
 	end := t.Ends - c.early(d, r, t, e.Sent)
 	switch {
+	// Dead before its time, and so perhaps condemned; the replica need not say so, but it may.
 	case t.Until <= e.Received:
 		k.exclude("the token that the replica held was dead", "a call failed", e)
 	case end <= e.Received:
@@ -124,6 +126,7 @@ func (h *holdings) by(e *history.Event) *history.Issued {
 	return d.lookup(value)
 }
 
+// add takes in an answer. A new process begins with what it says itself.
 func (h *holdings) add(e *history.Event) {
 	at := [2]string{e.Replica, e.Token}
 	before, r := h.desks[at], h.c.replica[e.Replica]

@@ -79,32 +79,63 @@ func (x death) foreign() bool {
 }
 
 // paused reports whether a fetch that ended the value may have been written after a pause beyond P, between the last look at the
-// clock and the write (A3). Such a pause ends with the write, and the request is processed within D.
+// clock and the write (A3). Such a pause begins after the attempt's BEGIN, ends with the write, and the request is processed within D.
 func (c *court) paused(d *dossier, x death) bool {
-	for _, t := range x.by {
-		for _, r := range c.replicas {
-			if t.Replica != "" && t.Replica != r.id {
-				continue
-			}
-			for _, s := range r.stops {
-				if s.length() > d.Timing.P && s.to <= t.From && t.From-s.to <= d.Timing.D+d.Timing.G {
-					return true
-				}
+	return slices.ContainsFunc(x.by, func(t *history.Issued) bool {
+		stopped, known := d.stopped[t] // many promises may hang on one fetch
+		if !known {
+			stopped = c.stoppedBefore(d, t)
+			d.stopped[t] = stopped
+		}
+		return stopped
+	})
+}
+
+// stoppedBefore is paused for one token that was issued.
+func (c *court) stoppedBefore(d *dossier, t *history.Issued) bool {
+	for _, r := range c.replicas {
+		if t.Replica != "" && t.Replica != r.id {
+			continue
+		}
+		for _, s := range r.stops {
+			began, known := d.begunBy(t, s.to-d.Timing.P)
+			if known && s.to-max(s.from, began) > d.Timing.P && s.to <= t.From && t.From-s.to <= d.Timing.D+d.Timing.G {
+				return true
 			}
 		}
 	}
 	return false
 }
 
+// begunBy returns when the attempt that brought a token was begun, at the earliest. Where no commit tells which attempt it was, it may be
+// any that was never settled; of those the last one before a given moment.
+func (d *dossier) begunBy(t *history.Issued, before time.Duration) (time.Duration, bool) {
+	if i, ok := d.commits[t.Value]; ok {
+		for ; i >= 0; i-- {
+			if d.writes[i].step == begin {
+				return d.writes[i].from, true
+			}
+		}
+		return 0, false
+	}
+	at, known := time.Duration(0), false
+	for _, w := range d.unsettled {
+		if w.from < before {
+			at, known = w.from, true
+		}
+	}
+	return at, known
+}
+
 // mayBelieve reports whether a replica may have believed in a value at a moment within when: whether, between what it must have heard
 // from etcd before and what can have been there after, there is a record that allows it.
 func (d *dossier) mayBelieve(r *replica, value string, when span) bool {
-	first := 0
+	first := d.commits[value] // no record before its commit has it
 	if upTo, ok := r.heard(when.from); ok {
-		first = max(d.writtenBy(upTo)-1, 0)
+		first = max(d.writtenBy(upTo)-1, first)
 	}
 	if first >= len(d.writes) {
-		return true
+		return true // nothing was seen of etcd
 	}
 	for i := first; i < len(d.writes) && d.writes[i].from <= when.to; i++ {
 		if d.allows(i, value) {

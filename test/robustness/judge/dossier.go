@@ -20,6 +20,10 @@ type dossier struct {
 	commits  map[string]int
 	versions map[int64]int
 	seenTo   time.Duration // the last look at etcd
+	// unsettled is the attempts whose outcome was never written.
+	unsettled []write
+	// stopped keeps what stoppedBefore has found.
+	stopped map[*history.Issued]bool
 }
 
 // write is one revision of a record.
@@ -37,7 +41,7 @@ type write struct {
 func newDossier(t Token, c Case) *dossier {
 	return &dossier{
 		Token: t.withDefaults(), rules: rules{rotating: t.Rotating, restored: c.Restored},
-		index: map[string]int{}, commits: map[string]int{}, versions: map[int64]int{},
+		index: map[string]int{}, commits: map[string]int{}, versions: map[int64]int{}, stopped: map[*history.Issued]bool{},
 	}
 }
 
@@ -60,13 +64,14 @@ func (d *dossier) observe(records, reads []*history.Event) {
 		if w.step, w.why = d.rules.classify(old, e.Stored); e.Stored == nil {
 			w.Stored = new(history.Stored)
 		}
-		if old != nil && w.Revision <= old.Revision {
+		if old != nil && w.Revision <= old.Revision { // what etcd never does, unless it was restored
 			w.step, w.why = illegal, "its revision is not above the last one's"
 		}
 		if w.step == commit {
 			last, w.commit = i, i
 			d.first(w.Value, i)
 		}
+		// A version may stand without a value first: raised above what a store has lost.
 		if _, known := d.versions[w.Version]; !known && w.Value != "" {
 			d.versions[w.Version] = i
 		}
@@ -78,6 +83,7 @@ func (d *dossier) observe(records, reads []*history.Event) {
 		d.seenTo = max(d.seenTo, e.Received)
 	}
 	d.bound()
+	d.unsettled = d.neverSettled()
 }
 
 func (d *dossier) first(value string, i int) {

@@ -31,7 +31,10 @@ func (c *court) fetches() Check {
 	return k.done()
 }
 
-// Why attempts are begun.
+// Why attempts are begun. The terms of the protocol's bound on their number are found again in these: the first one, and one after a loss
+// of the store (none); lost answers, changes of leaders amid an attempt, and late requests (unsettled); confirmed reports (dead); lone
+// fetches (alone); scheduled ones, their repetition after a refusal, and after an idempotent upstream answered with the same token
+// because it was asked too early, the missed windows (due); operators' orders (order).
 const (
 	causeNone      = "there was no token"
 	causeUnsettled = "an attempt was never settled"
@@ -43,7 +46,7 @@ const (
 	causeUnknown   = "nothing called for it"
 )
 
-// orderLife is how long an operator's order waits for a leader.
+// orderLife is how long an operator's order waits for a leader: the broker leaves it in etcd for so long.
 const orderLife = 10 * time.Minute
 
 // ordersFor returns the orders to refresh a token, in the order in which they were given.
@@ -67,7 +70,8 @@ func (c *court) justified(k *tally, d *dossier, i int, orders *[]*history.Event)
 	}
 }
 
-// causeOf says why an attempt was begun.
+// causeOf says why an attempt was begun. What stands in the record comes first; the time of day, which is known less exactly, after
+// that; an order, which may have come by chance, last. It takes from orders what it used, and what is too old.
 func (c *court) causeOf(d *dossier, i int, orders *[]*history.Event) string {
 	if i == 0 {
 		return causeNone
@@ -92,7 +96,7 @@ func (c *court) causeOf(d *dossier, i int, orders *[]*history.Event) string {
 	if d.Rotating {
 		due -= d.Ahead / 10
 	}
-	if r == nil {
+	if r == nil { // nobody knows who led: allow for the worst
 		due -= c.Hear + d.Timing.G + max(d.Timing.D, d.Timing.F) + time.Second + c.Skew
 	} else {
 		due -= c.early(d, r, t, w.to)

@@ -150,6 +150,11 @@ func TestWhatWeChatIssuedBelongsToOneAttempt(t *testing.T) {
 			s.issue(stable, "b", 40, 100).Replica = "r2"
 			s.begin(65, stable, "z")
 		}, 0, 1},
+		{"to a replica that was cut off a moment ago", func(s *scene) {
+			s.fault(36, 50, "r2", history.EffectCut)
+			s.issue(stable, "b", 40, 100).Replica = "r2"
+			s.begin(65, stable, "z")
+		}, 1, 0},
 		{"to another that is not", func(s *scene) {
 			s.fault(30, 50, "r2", history.EffectCut)
 			s.issue(stable, "b", 40, 100).Replica = "r1"
@@ -191,7 +196,9 @@ func TestRequestsAreAttemptsAndWhatReplicasAskAlone(t *testing.T) {
 	s.expect(t, "Q1", 0, 0)
 	s.Tokens[0].Requests, s.Tokens[1].Requests = 2, 4
 	s.expect(t, "Q1", 2, 0)
-	s.fault(100, 239, "r2", history.EffectCut) // two whole minutes: three fetches
+	s.fault(50, 51, "r2", history.EffectCut) // not for long enough
+	s.expect(t, "Q1", 2, 0)
+	s.fault(100, 221, "r2", history.EffectCut) // two whole minutes and more: three fetches
 	s.expect(t, "Q1", 1, 0)
 }
 

@@ -84,6 +84,7 @@ func (c *court) figures() Figures {
 	return f
 }
 
+// refreshes counts what was done for one token.
 func (c *court) refreshes(d *dossier) Refreshes {
 	n := Refreshes{Attempts: map[string]int{}, Steps: map[string]int{}}
 	orders := c.ordersFor(d)
@@ -103,6 +104,7 @@ func (c *court) refreshes(d *dossier) Refreshes {
 	return n
 }
 
+// leaders sorts the changes of leaders by what brought them about.
 func (c *court) leaders(f *Figures) {
 	var alone, store []time.Duration
 	for _, x := range c.changes() {

@@ -28,7 +28,8 @@ func (c *court) leadership() Check {
 	return k.done()
 }
 
-// wrote judges one write of a record, after the last change of the election and the last write of any record.
+// wrote judges one write of a record, after the last change of the election and the last write of any record. The watch tells of both in
+// the order of their revisions, so that it is known exactly who led.
 func (c *court) wrote(k *tally, election, before, e *history.Event) {
 	switch {
 	case e.Stored.Term == 0:
@@ -50,7 +51,8 @@ func leaderOf(e *history.Event) history.Candidate {
 	return e.Candidates[0]
 }
 
-// elected judges one state of the election, after the last one with a leader.
+// elected judges one state of the election, after the last one with a leader. A key that was put a second time has been proclaimed, which
+// its owner may do only when no older one is there; and keys that are gone do not come back.
 func (c *court) elected(k *tally, led, e *history.Event) {
 	for i, candidate := range e.Candidates {
 		switch {

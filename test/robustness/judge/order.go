@@ -46,7 +46,7 @@ func (c *court) linearize(k *tally, d *dossier) {
 		model := d.model(from)
 		switch result := porcupine.CheckOperationsTimeout(model, part, max(time.Until(deadline), time.Millisecond)); result {
 		case porcupine.Ok:
-		case porcupine.Unknown:
+		case porcupine.Unknown: // whoever cannot show that it was right has not passed
 			k.violate(fmt.Sprintf("%s: undecided: no order was found in %v for the %d operations of this part", d.Name, c.Patience, n), eventsOf(part[:min(n, 2)])...)
 		case porcupine.Illegal:
 			what, events := d.explain(part)
@@ -116,7 +116,8 @@ func quiet(operations []porcupine.Operation) int {
 	return len(operations)
 }
 
-// model is the record under the rules of the protocol, from a record on.
+// model is the record under the rules of the protocol, from a record on. Its state is the record itself, nil if there is none; no
+// operation changes it in place.
 func (d *dossier) model(from *history.Stored) porcupine.Model {
 	return porcupine.Model{
 		Init: func() any { return from },

@@ -33,7 +33,7 @@ func (c *court) promises() Check {
 			k.violate(why, e)
 			continue
 		}
-		if a.Value == "" || a.State != active {
+		if a.Value == "" || a.State != active { // a list tells no value: what it promises, GetToken promised too
 			continue
 		}
 		k.Judged++
@@ -46,7 +46,7 @@ func (c *court) promises() Check {
 			k.violate(fmt.Sprintf("WeChat issued it %v after the answer", t.From-e.Received), e)
 			continue
 		}
-		anchor := e.Sent
+		anchor := e.Sent // see the package documentation, here and for excuse
 		if e.Kind == history.Watched {
 			anchor = max(anchors[streamOf(e)], e.Sent, t.From)
 			anchors[streamOf(e)] = anchor

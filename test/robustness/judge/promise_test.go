@@ -136,20 +136,29 @@ func TestARotationAfterAPauseBeyondPExcuses(t *testing.T) {
 	t.Parallel()
 	for _, pause := range []struct {
 		name     string
+		begun    float64 // the attempt
 		from, to float64
 		replica  string
+		commit   bool // what it brought
 		excused  int
 	}{
-		{"longer than P", 17.9, 19.95, "r1", 1},
-		{"of P", 17.95, 19.95, "r1", 0},
-		{"of another replica than fetched", 17.9, 19.95, "r2", 0},
-		{"that was over long before the request", 10, 16.9, "r1", 0},
-		{"after the request", 20.01, 30, "r1", 0},
+		{"longer than P", 15, 17.9, 19.95, "r1", false, 1},
+		{"longer than P, before a commit", 15, 17.9, 19.95, "r1", true, 1},
+		{"of P", 15, 17.95, 19.95, "r1", false, 0},
+		{"longer than P, but not after BEGIN", 18, 17, 19.95, "r1", false, 0},
+		{"longer than P, but not after BEGIN, before a commit", 18, 17, 19.95, "r1", true, 0},
+		{"of another replica than fetched", 15, 17.9, 19.95, "r2", false, 0},
+		{"that was over long before the request", 10, 11, 16.9, "r1", false, 0},
+		{"after the request", 15, 20.01, 30, "r1", false, 0},
 	} {
 		t.Run(pause.name, func(t *testing.T) {
 			t.Parallel()
 			s := newScene()
 			s.fetch(5, classic, "a", 22)
+			s.begin(pause.begun, classic, "for-b")
+			if pause.commit {
+				s.commit(20.1, classic, "b")
+			}
 			s.issue(classic, "b", 20, 32).Replica = "r1"
 			s.issue(classic, "c", 22, 82).Replica = "r1"
 			s.get(16, "r1", classic, 1, "a", 8)

@@ -28,6 +28,7 @@ func (c *court) recovered(k *tally, r *replica, d *dossier) {
 	if within == 0 {
 		within = d.Recovery(c.SessionTTL, c.Hear)
 	}
+	// That it was not asked for long is no excuse: the suite is to ask.
 	lame, good := c.health(k, r, d, within)
 	switch {
 	case lame == nil && good == nil:
@@ -64,8 +65,8 @@ func (c *court) health(k *tally, r *replica, d *dossier, within time.Duration) (
 // replacing reports whether a replica may have seen, within when, that the value is dead or is being killed by order, and that this was
 // so for less than a given time.
 func (d *dossier) replacing(when span, hear, within time.Duration) bool {
-	first := max(d.writtenBy(when.from-hear)-1, 0)
-	began := first
+	first := max(d.writtenBy(when.from-hear)-1, 0) // the oldest that the replica may go by
+	began := first                                 // where the trouble at i began
 	for began > 0 && d.hopeless(began) && d.hopeless(began-1) {
 		began--
 	}

@@ -12,8 +12,6 @@ const forever = time.Duration(1<<63 - 1)
 // span is a stretch of time, both ends included.
 type span struct{ from, to time.Duration }
 
-func (s span) length() time.Duration { return s.to - s.from }
-
 // spans are in order, and no two of them touch.
 type spans []span
 
@@ -65,7 +63,7 @@ func (all spans) grown(before, after time.Duration) spans {
 // since time 0.
 func (all spans) lastFree(before, length time.Duration) (time.Duration, bool) {
 	end := before
-	for n := all.until(before); ; n-- {
+	for n := all.until(before); ; n-- { // from gap to gap, backwards
 		begin := time.Duration(0)
 		if n > 0 {
 			begin = all[n-1].to

@@ -41,6 +41,7 @@ func (c *court) monotone(k *tally, r *replica, sent []*history.Event) {
 	slices.SortStableFunc(received, byReceived)
 	newest := newestAnswers{r: r}
 	for _, e := range sent {
+		// All that had come before this was asked for.
 		for len(received) > 0 && received[0].Received < e.Sent {
 			newest.add(received[0])
 			received = received[1:]
@@ -90,7 +91,7 @@ func newer(a, b *history.Event) *history.Event {
 	return a
 }
 
-// compare judges an answer against the newest ones before it.
+// compare judges an answer against the newest ones before it, of the same process and of its predecessors.
 func (c *court) compare(k *tally, r *replica, same, past, e *history.Event) {
 	if same != nil && same.Answer.Version > e.Answer.Version {
 		k.violate("the version went back", same, e)
