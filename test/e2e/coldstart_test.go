@@ -145,7 +145,6 @@ func TestAReplicaThatStartsWithoutEtcdAnswersAtOnce(t *testing.T) {
 
 // What happened while a replica was away is not overlooked when etcd can be asked.
 func TestASnapshotIsNotServedBeforeAnEtcdThatAnswers(t *testing.T) {
-	t.Parallel()
 	s := newSite(t, 1, wechattest.Config{})
 	for _, id := range []string{"r1", "r2"} {
 		b := newBroker(t, id, "{endpoints: ["+s.etcd.Endpoints()[0]+"]}", s.bothTokens())
