@@ -178,6 +178,30 @@ func TestAColdStartOnAnEmptyEtcdBeginsAnew(t *testing.T) {
 	s.judge(t, tr)
 }
 
+// With snapshots they remember, and it is as if they had run through it.
+func TestAColdStartOnAnEmptyEtcdGoesOnAboveItsSnapshots(t *testing.T) {
+	t.Parallel()
+	s := newLosing(t, 1)
+	for _, b := range s.brokers {
+		file := b.snapshots(t)
+		b.stop(t)
+		b.restart(t)
+		awaitKept(t, file, 2, 2)
+	}
+	for _, b := range s.brokers {
+		b.stop(t)
+	}
+	s.etcd.Refill(t, nil)
+	back := time.Now()
+	for _, b := range s.brokers {
+		b.restart(t)
+	}
+	tr := startTraffic(t, directly(s.brokers...), stable, classic)
+	s.heal(t, back, s.brokers...)
+	tr.goOn(t)
+	s.judge(t, tr)
+}
+
 // The broker that is started anew knows nothing, leads first, and numbers its tokens from 1. The others have another value under that
 // version: they hold on to it until there is a version above.
 func TestAColdLeaderOnAnEmptyEtcdGoesAboveWhatTheOthersHold(t *testing.T) {
