@@ -37,6 +37,12 @@ func (g *termRun) take(ctx context.Context, call token.Call) error {
 	switch {
 	case call.Kind == token.RequestFloor:
 		return g.takeFloor(call)
+	case call.Kind != token.RequestReport && call.Kind != token.RequestRefresh:
+		call.Reply(token.Reply{
+			Verdict: token.VerdictFailed, RetryAfter: verdictLife,
+			Reason: fmt.Sprintf("this leader knows no request of kind %q; it may be of an older version", call.Kind),
+		})
+		return nil
 	case g.replaced(call):
 		call.Reply(token.Reply{Verdict: token.VerdictDone})
 		return nil
@@ -56,11 +62,8 @@ func (g *termRun) take(ctx context.Context, call token.Call) error {
 	case call.Kind == token.RequestRefresh:
 		g.takeRefresh(call)
 		return nil
-	case call.Kind == token.RequestReport:
-		return g.takeReport(ctx, call)
 	default:
-		call.Reply(token.Reply{Verdict: token.VerdictFailed, RetryAfter: verdictLife, Reason: fmt.Sprintf("this leader knows no request of kind %q; it may be of an older version", call.Kind)})
-		return nil
+		return g.takeReport(ctx, call)
 	}
 }
 

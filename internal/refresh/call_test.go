@@ -40,6 +40,20 @@ func TestAReportOfALivingTokenCausesNoFetch(t *testing.T) {
 	}
 }
 
+// A replica that was updated already asks for what this leader has never heard of.
+func TestACallOfAnUnknownKindIsRefusedWhateverItsVersion(t *testing.T) {
+	play(t, stable, func(s *scene) {
+		for version := range int64(3) {
+			if r := s.ask(token.Request{Kind: "newer", Version: version}); r.Verdict != token.VerdictFailed || !contains(r.Reason, "newer") {
+				t.Errorf("of version %d: verdict %q (%s), want failed", version, r.Verdict, r.Reason)
+			}
+		}
+		if got := len(s.begins()); got != 1 || s.record().Condemned {
+			t.Errorf("%d attempts, want 1; condemned: %v", got, s.record().Condemned)
+		}
+	})
+}
+
 func TestAReportOfADeadTokenBringsANewOne(t *testing.T) {
 	for _, c := range []struct {
 		name   string
