@@ -30,11 +30,14 @@ package e2e_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -47,7 +50,15 @@ const root = "../.."
 // program is the path of the built broker.
 var program string
 
+// atOnce is how many parallel tests run at once at least, unless the command line says otherwise: they wait far more than they compute.
+const atOnce = 4
+
 func TestMain(m *testing.M) {
+	flag.Parse()
+	parallel, processors := flag.Lookup("test.parallel").Value, runtime.GOMAXPROCS(0)
+	if parallel.String() == strconv.Itoa(processors) && processors < atOnce {
+		_ = parallel.Set(strconv.Itoa(atOnce)) // a number
+	}
 	dir, err := os.MkdirTemp("", "broker-e2e-")
 	if err == nil {
 		program = filepath.Join(dir, "broker")
