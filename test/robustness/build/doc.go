@@ -13,9 +13,9 @@
 // one step. Every clock that goes through internal/clock is bent, and no other.
 //
 // In the source a failpoint is a comment, "gofail: var refreshBeforeBegin struct{}" after two slashes, and so it is in production. The
-// test build makes code of it (go.etcd.io/gofail). The comment stands before the statement at which the process is to be struck; a
-// comment line right below it is code that runs when the terms are "return". Names are unique in the whole broker, and begin with the
-// package's.
+// test build makes code of it (go.etcd.io/gofail). The comment stands before the statement at which the process is to be struck. A
+// comment line right below it is code that runs when the terms are "return"; where there is none, the process then stops itself with
+// SIGSTOP. Names are unique in the whole broker, and begin with the package's.
 //
 //	refreshBeforeFirstRead  a term is won, nothing is read yet
 //	refreshBeforeBegin      the time of the attempt is noted, BEGIN is not sent
@@ -38,19 +38,25 @@
 //	snapshotBeforeRename    the new snapshot is on the disk, the old one in its place
 //
 // With GOFAIL_HTTP=host:port in its environment the process lets them be armed: PUT /NAME with the terms as body, DELETE /NAME, and GET
-// /NAME/count for how often the terms came into effect since. GOFAIL_FAILPOINTS=NAME=TERMS arms one from the start.
+// /NAME/count for how often the terms came into effect since. It listens a moment before it knows its failpoints, and then answers
+// 400 or 404. GOFAIL_FAILPOINTS=NAME=TERMS arms one from the start.
 //
-// # How to die at a failpoint
+// # How to strike at a failpoint
+//
+// "return" stops the process in the very thread that came there, before it does anything else. SIGCONT makes it go on there, SIGKILL
+// leaves it dead there. It is the only way to stand still between two lines: one who sleeps at a failpoint when the process is stopped
+// wakes together with every timer that has run out meanwhile, and a connection whose deadline is over is closed before a request can be
+// written late. While it stands still, the process does not answer about its failpoints; "1*return" stops it once.
 //
 // "panic" ends the process with exit status 2 and a stack trace on standard error: between the failpoints and their goroutines' ends
 // nothing recovers. But the deferred calls of that one goroutine still run. At the points of refresh and store they cancel contexts and
 // release locks, which no other process sees. At leaderBeforeProclaim and leaderAfterProclaim one of them closes the session: the lease
-// is revoked, and the next candidate leads at once. For a death without last words arm "1*sleep(60000)", wait for the count to be 1,
-// and kill the process.
+// is revoked, and the next candidate leads at once.
 //
-// What gofail does not say: all who come to one failpoint of a process, whichever token they are about, wait for who sleeps there; after
-// "sleep" they then sleep themselves, one after the other, after "1*sleep" they go on. To disarm wakes nobody. The count can be read
-// while somebody sleeps, and is gone once the failpoint is disarmed.
+// "sleep(2000)" holds the one goroutine for so many milliseconds. What gofail does not say: all who come to one failpoint of a process,
+// whichever token they are about, wait for who sleeps there; after "sleep" they then sleep themselves, one after the other, after
+// "1*sleep" they go on. To disarm wakes nobody. The count can be read while somebody sleeps, and is gone once the failpoint is
+// disarmed.
 //
 // # Mutants
 //

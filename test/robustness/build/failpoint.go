@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -67,25 +68,68 @@ func sources(root string) ([]string, error) {
 // failing is a source file with failpoints.
 type failing struct {
 	points   []*code.Failpoint
-	code     string // with the comments made code; it has as many lines
+	pkg      string // the package's name
+	code     string // the file with the comments made code
 	bindings string // another file of the package, which code needs
 }
 
 // parse looks for failpoints in a file's text.
 func parse(path, text string) (failing, error) {
-	var f failing
-	var out, bindings bytes.Buffer
-	var err error
-	if f.points, err = code.ToFailpoints(&out, strings.NewReader(text)); err != nil {
-		return failing{}, fmt.Errorf("%s: %w", path, err)
-	}
 	clause, err := parser.ParseFile(token.NewFileSet(), path, text, parser.PackageClauseOnly)
 	if err != nil {
 		return failing{}, fmt.Errorf("looking for failpoints: %w", err)
 	}
-	if err := code.NewBinding(clause.Name.Name, f.points).Write(&bindings); err != nil {
+	f := failing{pkg: clause.Name.Name}
+	var out, bindings bytes.Buffer
+	if f.points, err = code.ToFailpoints(&out, strings.NewReader(stopping(text))); err != nil {
+		return failing{}, fmt.Errorf("%s: %w", path, err)
+	}
+	if err := code.NewBinding(f.pkg, f.points).Write(&bindings); err != nil {
 		return failing{}, fmt.Errorf("%s: %w", path, err)
 	}
 	f.code, f.bindings = out.String(), bindings.String()
 	return f, nil
+}
+
+// header is the first line of a failpoint.
+var header = regexp.MustCompile(`(?m)^([ \t]*)// gofail: var .*\n`)
+
+// stopping gives failpoints that have no code of their own, in another comment line, a call of stopAtFailpoint.
+func stopping(text string) string {
+	var out strings.Builder
+	last := 0
+	for _, at := range header.FindAllStringSubmatchIndex(text, -1) {
+		out.WriteString(text[last:at[1]])
+		last = at[1]
+		if !strings.HasPrefix(strings.TrimLeft(text[last:], " \t"), "//") {
+			out.WriteString(text[at[2]:at[3]] + "// stopAtFailpoint()\n")
+		}
+	}
+	return out.String() + text[last:]
+}
+
+// stoppers are the files of a package that have stopAtFailpoint. On Linux the signal is sent to the very thread that runs: one to the
+// process may be taken by another thread, milliseconds later, while this one goes on.
+func stoppers(pkg string) map[string]string {
+	return map[string]string{
+		"stop_linux.fail.go": "package " + pkg + `
+
+import (
+	"runtime"
+	"syscall"
+)
+
+func stopAtFailpoint() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	_, _, _ = syscall.RawSyscall(syscall.SYS_TGKILL, uintptr(syscall.Getpid()), uintptr(syscall.Gettid()), uintptr(syscall.SIGSTOP))
+}
+`,
+		"stop_other.fail.go": "//go:build !linux\n\npackage " + pkg + `
+
+import "syscall"
+
+func stopAtFailpoint() { _ = syscall.Kill(syscall.Getpid(), syscall.SIGSTOP) }
+`,
+	}
 }

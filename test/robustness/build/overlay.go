@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	slashpath "path"
 	"path/filepath"
 	"strings"
 )
@@ -58,6 +59,9 @@ func (o *overlay) enableFailpoints() error {
 		if len(f.points) > 0 {
 			o.files[path] = f.code
 			o.files[strings.TrimSuffix(path, ".go")+".fail.go"] = f.bindings
+			for name, text := range stoppers(f.pkg) {
+				o.files[slashpath.Dir(path)+"/"+name] = text
+			}
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package build_test
 import (
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -51,7 +52,11 @@ func TestAProcessThatIsKilledWhileItSleepsAtAFailpointHasNoLastWords(t *testing.
 func TestAFailpointIsArmedWhileTheProcessRuns(t *testing.T) {
 	h := newHouse(t)
 	b := h.serve(t, "GOFAIL_FAILPOINTS=storeBeforeSynced=off") // which only counts
-	eventually(t, "a proof is made", func() bool { _, n := b.ask(t, http.MethodGet, "storeBeforeSynced/count", ""); return n >= "1" })
+	eventually(t, "two proofs are made", func() bool {
+		_, answer := b.ask(t, http.MethodGet, "storeBeforeSynced/count", "")
+		n, err := strconv.Atoi(answer)
+		return err == nil && n >= 2
+	})
 	if status, answer := b.ask(t, http.MethodPut, "storeBeforeSynced", "panic"); status != http.StatusNoContent {
 		t.Fatalf("arming ended with status %d: %s", status, answer)
 	}
