@@ -66,7 +66,7 @@ func (c *court) matched(k *tally, d *dossier) {
 			open = open[1:]
 		case !d.Rotating && c.alone(t):
 			k.exclude("a replica that was cut off fetched alone", issuedLine(t))
-		case c.paused(d, death{by: []*history.Issued{t}}):
+		case c.lateness(d, t) > onTime:
 			k.exclude("A3: the leader stood still for more than P before it wrote the request", issuedLine(t))
 		case t.From >= d.seenTo:
 			k.exclude("etcd was not looked at any more", issuedLine(t))

@@ -78,35 +78,6 @@ func (x death) foreign() bool {
 	return slices.ContainsFunc(x.by, func(t *history.Issued) bool { return t.Foreign })
 }
 
-// paused reports whether a fetch that ended the value may have been written after a pause beyond P, between the last look at the
-// clock and the write (A3). Such a pause begins after the attempt's BEGIN, ends with the write, and the request is processed within D.
-func (c *court) paused(d *dossier, x death) bool {
-	return slices.ContainsFunc(x.by, func(t *history.Issued) bool {
-		stopped, known := d.stopped[t] // many promises may hang on one fetch
-		if !known {
-			stopped = c.stoppedBefore(d, t)
-			d.stopped[t] = stopped
-		}
-		return stopped
-	})
-}
-
-// stoppedBefore is paused for one token that was issued.
-func (c *court) stoppedBefore(d *dossier, t *history.Issued) bool {
-	for _, r := range c.replicas {
-		if t.Replica != "" && t.Replica != r.id {
-			continue
-		}
-		for _, s := range r.stops {
-			began, known := d.begunBy(t, s.to-d.Timing.P)
-			if known && s.to-max(s.from, began) > d.Timing.P && s.to <= t.From && t.From-s.to <= d.Timing.D+d.Timing.G {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // begunBy returns when the attempt that brought a token was begun, at the earliest. Where no commit tells which attempt it was, it may be
 // any that was never settled; of those the last one before a given moment.
 func (d *dossier) begunBy(t *history.Issued, before time.Duration) (time.Duration, bool) {

@@ -36,7 +36,8 @@
 //     announces a forced attempt, then it knew better. An answer that a replica gave although it must have heard of a forced
 //     attempt's BEGIN is a violation;
 //   - the request that rotated it away was written after its replica had stood still for more than P (A3): a pause or a held failpoint
-//     of that length ended less than D + G before the issue;
+//     of that length ended less than D + G before the issue. If another replica led by then, an orphan tells of it: only promises
+//     are left out that end within W after everybody must have heard of that (see late.go);
 //   - a wall clock was wrong (A4), for a token that died of old age, at a replica that had to count by wall clocks: its process was
 //     not in contact from before the attempt until after its commit.
 //

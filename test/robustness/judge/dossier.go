@@ -22,8 +22,8 @@ type dossier struct {
 	seenTo   time.Duration // the last look at etcd
 	// unsettled is the attempts whose outcome was never written.
 	unsettled []write
-	// stopped keeps what stoppedBefore has found.
-	stopped map[*history.Issued]bool
+	// late keeps what lateness has found.
+	late map[*history.Issued]time.Duration
 }
 
 // write is one revision of a record.
@@ -41,7 +41,7 @@ type write struct {
 func newDossier(t Token, c Case) *dossier {
 	return &dossier{
 		Token: t.withDefaults(), rules: rules{rotating: t.Rotating, restored: c.Restored},
-		index: map[string]int{}, commits: map[string]int{}, versions: map[int64]int{}, stopped: map[*history.Issued]bool{},
+		index: map[string]int{}, commits: map[string]int{}, versions: map[int64]int{}, late: map[*history.Issued]time.Duration{},
 	}
 }
 

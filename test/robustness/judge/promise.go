@@ -114,7 +114,7 @@ func (c *court) excuse(d *dossier, e *history.Event, t *history.Issued, anchor t
 		return "the suite had WeChat kill it, and the replica could not know"
 	case x.cause == forced && !x.foreign() && unheard:
 		return "a forced refresh, of whose beginning the replica may not have heard"
-	case x.cause == rotated && c.paused(d, x):
+	case x.cause == rotated && anchor+e.Answer.TTL <= c.excusedTo(d, x):
 		return "A3: the leader stood still for more than P before it wrote the request"
 	}
 	return ""
