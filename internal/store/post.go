@@ -139,7 +139,10 @@ func (s *Store) Ask(ctx context.Context, req token.Request) (token.Reply, error)
 	if err != nil {
 		return token.Reply{}, err
 	}
-	var revision int64 // of the request as it is in the store
+	var (
+		revision int64        // of the request as it is in the store
+		reply    *token.Reply // if it is in the store already
+	)
 	err = s.persist(ctx, "asking the leader", func(ctx context.Context) error {
 		lease, err := s.client.Grant(ctx, requestLife)
 		if err != nil {
@@ -155,13 +158,17 @@ func (s *Store) Ask(ctx context.Context, req token.Request) (token.Reply, error)
 		}
 		revision = resp.Header.Revision
 		if !resp.Succeeded {
-			revision = resp.Responses[0].GetResponseRange().Kvs[0].CreateRevision
+			kv := resp.Responses[0].GetResponseRange().Kvs[0]
+			revision, reply = kv.CreateRevision, s.readRequest(kv, false).posted.reply
 			_, _ = s.client.Revoke(ctx, lease.ID) // economy only: it would expire by itself
 		}
 		return nil
 	})
 	if err != nil {
 		return token.Reply{}, err
+	}
+	if reply != nil { // the feed may have seen it come and go meanwhile, and would wait for another
+		return *reply, nil
 	}
 	return s.await(ctx, key, revision)
 }

@@ -259,6 +259,23 @@ func TestAReplyToAnEarlierRequestIsNoAnswer(t *testing.T) {
 	}
 }
 
+// A reply that is about to expire is found in the store by the question itself. The feed, which tells of its end a moment later, brings
+// nothing more.
+func TestAReplyThatIsFoundWhereTheRequestWasToGoAnswers(t *testing.T) {
+	etcd, wire := etcdtest.Start(t), newWire()
+	leader := running(t, etcd.Client(t), "leader")
+	r := newReplica(t, etcd.Client(t, wire.options()...), nil)
+	r.run(t)
+	eventually(t, "the view is in sync", r.view.InSync)
+
+	hear := wire.deafen()
+	first := ask(t.Context(), r, report)
+	mustAnswer(t, leader, leader.awaitLetters(t, 1)[0].Request, spent)
+	mustBeAnswered(t, spent, ask(t.Context(), r, report))
+	hear()
+	mustBeAnswered(t, spent, first)
+}
+
 func TestARequestOutlivesItsLeader(t *testing.T) {
 	client := etcdtest.Start(t).Client(t)
 	r := running(t, client, "r")
