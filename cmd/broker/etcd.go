@@ -158,7 +158,7 @@ func look(ctx context.Context, client *clientv3.Client, endpoint string, log *sl
 	case errors.Is(ctx.Err(), context.Canceled):
 	case err != nil:
 		log.Error("an etcd does not answer; trying on", "endpoint", endpoint, "err", err,
-			"remedy", "see that it runs, and that etcd.endpoints, etcd.tls and etcd.username are right")
+			"remedy", "see that it runs, and that etcd.endpoints, etcd.tls, etcd.username and etcd.password are right")
 	case unsafeVersion(status.Version):
 		log.Warn("this etcd has known faults: stale reads after a pause, and leases that seem alive after they were revoked",
 			"endpoint", endpoint, "version", status.Version, "remedy", "update it to 3.5.33, 3.6.14, 3.7.1 or later")

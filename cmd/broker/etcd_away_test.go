@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -87,5 +88,26 @@ func TestTheWorkDoesNotWaitForTheMajorityOfAnEmbeddedCluster(t *testing.T) {
 		return ctx.Err()
 	}); err != nil || !worked {
 		t.Errorf("the work was done: %v; %v", worked, err)
+	}
+}
+
+func TestAWrongPasswordIsToldAndEndsNothing(t *testing.T) {
+	s := newSite(t)
+	guard(t, s.etcd, "right-password")
+	b := &broker{file: filepath.Join(s.dir, "r1.yaml")}
+	b.configure(t, s, "r1", tokenA)
+	b.program = launch(t, map[string]string{
+		"TOKENBROKER_ETCD_USERNAME": "root", "TOKENBROKER_ETCD_PASSWORD_ENV": "PASSWORD", "PASSWORD": "wrong-password",
+	}, "serve", "-c", b.file)
+	found := listening.FindStringSubmatch(b.err.await(t, "msg=starting"))
+	b.err.await(t, "authentication failed, invalid user ID or password")
+	if text := b.err.await(t, "an etcd does not answer"); strings.Contains(text, "wrong-password") {
+		t.Errorf("the password is logged:\n%s", text)
+	}
+	if got := page(t, "http://"+found[2]+"/livez"); !strings.HasPrefix(got, "200") {
+		t.Errorf("the replica is not alive: %s", got)
+	}
+	if code := b.exit(t); code != 0 {
+		t.Errorf("told to stop it ends with %d", code)
 	}
 }
