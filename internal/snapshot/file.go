@@ -92,7 +92,6 @@ func replace(path string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	// gofail: var snapshotBeforeRename struct{}
 	if err := os.Rename(temp, path); err != nil {
 		return errors.Join(err, os.Remove(temp))
 	}
