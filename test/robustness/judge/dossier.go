@@ -62,7 +62,7 @@ func (d *dossier) observe(records, reads []*history.Event) {
 	for i, e := range records {
 		w := write{Stored: e.Stored, event: e, to: e.Received, commit: last}
 		if w.step, w.why = d.rules.classify(old, e.Stored); e.Stored == nil {
-			w.Stored = new(history.Stored)
+			w.Stored = &history.Stored{Revision: revisionOf(old) + 1} // at least that
 		}
 		if old != nil && w.Revision <= old.Revision { // what etcd never does, unless it was restored
 			w.step, w.why = illegal, "its revision is not above the last one's"

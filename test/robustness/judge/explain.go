@@ -15,10 +15,17 @@ func (d *dossier) explain(part []porcupine.Operation) (string, []*history.Event)
 		op := operationOf(o.Input)
 		i := d.find(op)
 		switch {
-		case op.write && d.writes[i].step == illegal && i > 0:
+		case !op.write || d.writes[i].step != illegal:
+		case i > 0:
 			return "a write is no step of the protocol: " + d.writes[i].why, []*history.Event{d.writes[i-1].event, op.event}
-		case op.write && d.writes[i].step == illegal:
+		default:
 			return "a write is no step of the protocol: " + d.writes[i].why, []*history.Event{op.event}
+		}
+	}
+	for _, o := range part {
+		op := operationOf(o.Input)
+		i := d.find(op)
+		switch {
 		case op.write:
 		case i < 0 && op.found != nil || i >= 0 && !same(d.writes[i].event.Stored, op.found):
 			return "a read found what was never written", []*history.Event{op.event}

@@ -44,10 +44,11 @@ func (c *court) lateness(d *dossier, t *history.Issued) time.Duration {
 }
 
 // stoppedBefore reports whether a time for which a replica stood still made a request late. It begins after the attempt's BEGIN, or
-// counts from that, and ends with the write; the request is processed within D.
+// counts from that, and ends with the write; the request is processed within D. The history may tell of its end a little later than it was.
 func (d *dossier) stoppedBefore(t *history.Issued, s span) bool {
-	began, known := d.begunBy(t, s.to-d.Timing.P)
-	return known && s.to-max(s.from, began) > d.Timing.P && s.to <= t.From && t.From-s.to <= d.Timing.D+d.Timing.G
+	over := min(s.to, t.From)
+	began, known := d.begunBy(t, over-d.Timing.P)
+	return known && over-max(s.from, began) > d.Timing.P && t.From-over <= d.Timing.D+d.Timing.G
 }
 
 // told returns by when every replica must have heard of a request that a replica wrote when it had stood still for s. If the lead had
@@ -63,7 +64,7 @@ func (c *court) told(d *dossier, t *history.Issued, r *replica, s span) time.Dur
 	var trouble []span
 	for _, other := range c.replicas {
 		for _, stop := range slices.Concat(other.apart, other.stops) {
-			if other != r || stop.to > t.From || stop.to < s.from {
+			if other != r || stop.from > t.From || stop.to < s.from { // not what made it late
 				// Whoever led may be found dead, and somebody else must be elected.
 				trouble = append(trouble, span{stop.from, min(stop.to, forever-2*c.SessionTTL) + 2*c.SessionTTL})
 			}

@@ -27,6 +27,9 @@ func lateRequest(succeeded bool) *scene {
 	return s
 }
 
+// stopped is where the events of lateRequest tell that the leader stood still.
+const stopped = 7
+
 func TestALateRequestExcusesUntilItsOrphanMustHaveBeenHeard(t *testing.T) {
 	t.Parallel()
 	for _, late := range []struct {
@@ -38,6 +41,7 @@ func TestALateRequestExcusesUntilItsOrphanMustHaveBeenHeard(t *testing.T) {
 		{name: "before", at: 42, excused: 1}, // F and 5 s to hear after 35.1
 		{name: "after", at: 42.2, excused: 0},
 		{name: "in doubt since then, for the rest of its W", at: 44, more: func(s *scene) { s.Events[len(s.Events)-1].Answer.TTL = seconds(6) }, excused: 1},
+		{name: "its own stop was said to be over a moment later", at: 42.2, more: func(s *scene) { s.Events[stopped].Received = seconds(35.2) }, excused: 0},
 		{name: "etcd was in trouble", at: 44, more: func(s *scene) { s.fault(36, 37, "", history.EffectCut) }, excused: 1},
 		{name: "the leader stood still", at: 44, more: func(s *scene) { s.fault(36, 37, "r2", history.EffectHeld) }, excused: 1},
 		{name: "the outcome died with its process", at: 44, more: func(s *scene) { s.restart(36, 36.1, "r1") }, excused: 1},

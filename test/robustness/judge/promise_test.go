@@ -144,6 +144,7 @@ func TestARotationAfterAPauseBeyondPExcuses(t *testing.T) {
 	}{
 		{"longer than P", 15, 17.9, 19.95, "r1", false, 1},
 		{"longer than P, before a commit", 15, 17.9, 19.95, "r1", true, 1},
+		{"longer than P, said to be over only after the request", 15, 17.9, 20.3, "r1", false, 1},
 		{"of P", 15, 17.95, 19.95, "r1", false, 0},
 		{"longer than P, but not after BEGIN", 18, 17, 19.95, "r1", false, 0},
 		{"longer than P, but not after BEGIN, before a commit", 18, 17, 19.95, "r1", true, 0},

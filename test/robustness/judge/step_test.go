@@ -1,9 +1,11 @@
 package judge_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/tokenbroker/tokenbroker/test/robustness/history"
+	"github.com/tokenbroker/tokenbroker/test/robustness/judge"
 )
 
 type edit = func(r *history.Stored)
@@ -145,4 +147,7 @@ func TestARecordBeginsWithAnAttemptAndIsNeverDeleted(t *testing.T) {
 	s.begin(10, stable, "x")
 	s.add(history.Event{Kind: history.Record, Token: stable, Sent: seconds(11), Received: seconds(11)})
 	s.expect(t, "M", 1, 0)
+	if what := judge.Judge(s.Case).Check("M").Violations[0].What; !strings.Contains(what, "deleted") {
+		t.Errorf("%q does not tell what happened", what)
+	}
 }
