@@ -54,6 +54,7 @@ type world struct {
 	log    *syncBuffer
 	server *server.Server
 
+	mu       sync.Mutex // held while write changes what follows
 	revision int64
 	records  map[string]token.Record
 }
@@ -104,6 +105,8 @@ func (w *world) prove() {
 
 // write changes a record as the store's watch would tell it.
 func (w *world) write(name string, change func(*token.Record)) {
+	w.mu.Lock() // timers of a bubble run one after the other, and no two of them synchronise
+	defer w.mu.Unlock()
 	rec := w.records[name]
 	change(&rec)
 	w.records[name] = rec
