@@ -54,6 +54,7 @@ func (c *court) matched(k *tally, d *dossier) {
 			continue
 		}
 		k.Judged++
+		c.heeded(k, d, t)
 		if _, committed := d.commits[t.Value]; committed {
 			continue
 		}

@@ -80,6 +80,9 @@
 // WeChat issued to the brokers is matched one to one with attempts: one that was committed with its own, any other with one
 // that was never settled and can have issued it, or with a replica that was cut off from etcd and may have fetched alone.
 //
+// A request that was written late, beyond A3, may break a promise, but it must be heeded: once its replica has been in contact with etcd for
+// long enough to tell, and then a leader to act, the token is in doubt, or one is there that was issued later.
+//
 // # L: leadership
 //
 // The terms of successive writes of all records never go back, and each write is of the term that led then: that of the oldest key, which

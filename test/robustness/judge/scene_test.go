@@ -2,6 +2,7 @@ package judge_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -155,5 +156,19 @@ func (s *scene) expect(t *testing.T, check string, violated, excluded int) {
 	}
 	if k.Judged == 0 {
 		t.Errorf("%s judged nothing", check)
+	}
+}
+
+// expectOf judges, and compares how many violations of one check tell of one thing.
+func (s *scene) expectOf(t *testing.T, check, what string, violated int) {
+	t.Helper()
+	k, got := judge.Judge(s.Case).Check(check), 0
+	for _, f := range k.Violations {
+		if strings.Contains(f.What, what) {
+			got++
+		}
+	}
+	if got != violated {
+		t.Errorf("%s: %d violations tell %q, not %d:\n%s", check, got, what, violated, judge.Verdict{Checks: []judge.Check{k}})
 	}
 }

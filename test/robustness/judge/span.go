@@ -59,6 +59,20 @@ func (all spans) grown(before, after time.Duration) spans {
 	return merge(longer)
 }
 
+// firstFree returns the end of the first stretch of a length, from a moment on, that touches none of the spans. forever if there is none.
+func (all spans) firstFree(after, length time.Duration) time.Duration {
+	for _, s := range all[max(all.until(after)-1, 0):] {
+		if s.from > after+length {
+			break
+		}
+		after = max(after, s.to)
+	}
+	if after >= forever-length {
+		return forever
+	}
+	return after + length
+}
+
 // lastFree returns the end of the last stretch of a length before a moment that touches none of the spans; false if there is none
 // since time 0.
 func (all spans) lastFree(before, length time.Duration) (time.Duration, bool) {
