@@ -163,12 +163,13 @@ func (f *Fault) missed() *Fault {
 	return &m
 }
 
-// events are what a fault is in the history.
+// events are what a fault is in the history. What waits at a failpoint for somebody to come by does nothing until then.
 func (f *Fault) events(e history.Event, struck time.Duration) []history.Event {
 	events := make([]history.Event, len(f.Effects))
 	for i, effect := range f.Effects {
 		events[i], events[i].Code = e, effect
-		if effect == history.EffectKilled || effect == history.EffectPaused {
+		switch effect {
+		case history.EffectKilled, history.EffectPaused, history.EffectHeld:
 			events[i].Sent = max(e.Sent, struck)
 		}
 	}

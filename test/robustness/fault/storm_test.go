@@ -225,3 +225,15 @@ func TestFaultLastsFromTheBlowUntilItsVictimGoesOn(t *testing.T) {
 		}
 	})
 }
+
+func TestNothingIsHeldUntilSomebodyComesByTheFailpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := play{struck: 5 * time.Second}
+		armed := p.fault("one", fault.Brokers, nil)
+		armed.Effects = []string{history.EffectHeld, history.EffectUpstream}
+		events, err := rage(t, 12*time.Second, armed)
+		if err != nil || len(events) < 2 || events[0].Sent != 5*time.Second || events[1].Sent >= 5*time.Second {
+			t.Errorf("a blow at 5 s: %+v, %v", events, err)
+		}
+	})
+}
