@@ -49,7 +49,7 @@ func wakeAtCommit(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) 
 		return wound, err
 	}
 	clean := wound.Clean
-	wound.Clean = func(ctx context.Context) error { return errors.Join(clean(ctx), s.arm(ctx, beforeCommit, "", nil)) }
+	wound.Clean = func(ctx context.Context) error { return errors.Join(clean(ctx), s.disarm(ctx, beforeCommit, nil)) }
 	i := slices.IndexFunc(s.Site.Brokers, func(b *site.Broker) bool { return b.ID == wound.Replica })
 	paused := s.Site.Brokers[i]
 	if err := s.arm(ctx, beforeCommit, fmt.Sprintf("1*sleep(%d)", (2*s.Times.Protocol.D).Milliseconds()*3/4), paused); err != nil {
@@ -66,35 +66,24 @@ func wakeAtCommit(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) 
 	}
 }
 
-// depose has a leader lose its lead with an outcome in hand, in the background: it is paused when it is about to commit, until its
-// session is over. stop waits until that is done.
+// depose has a leader lose its lead with an outcome in hand: it is paused when it is about to commit, until its session is over. It
+// returns when that is done; stop ends what is left of it.
 func (s *Scene) depose(ctx context.Context, rng *rand.Rand) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	provoked := s.provoke(ctx, s.classic(rng).Name, rng)
-	go func() {
-		defer close(ended)
-		if s.arm(ctx, beforeCommit, fmt.Sprintf("1*sleep(%d)", window.Milliseconds()), nil) == nil {
-			if b, err := s.meet(ctx, beforeCommit, nil, rendezvous); err == nil {
-				s.outlast(ctx, b)
-			}
-		}
-		_ = s.arm(context.WithoutCancel(ctx), beforeCommit, "", nil) // a broker that cannot be reached has none armed
-	}()
-	return func() {
-		cancel()
-		<-ended
-		provoked()
+	stop = s.provoke(ctx, s.classic(rng).Name, rng)
+	if s.arm(ctx, beforeCommit, stopThere, nil) != nil {
+		return stop
 	}
+	if b, err := s.meetStopped(ctx, beforeCommit, rendezvous); err == nil {
+		s.outlast(ctx, b)
+	}
+	_ = s.disarm(context.WithoutCancel(ctx), beforeCommit, nil) // a broker that cannot be reached has none armed
+	return stop
 }
 
-// outlast pauses a broker until its session is over.
+// outlast leaves a broker that is paused as it is until its session is over.
 func (s *Scene) outlast(ctx context.Context, b *site.Broker) {
 	e := history.Event{
 		Kind: history.Fault, Code: history.EffectPaused, Actor: "depose", Replica: b.ID, Reason: "deposed with an outcome in hand", Sent: s.Recorder.Now(),
-	}
-	if b.Pause() != nil {
-		return
 	}
 	pause(ctx, s.Times.SessionTTL+time.Second)
 	e.Received = s.Recorder.Now()

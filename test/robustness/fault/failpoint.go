@@ -22,8 +22,9 @@ const (
 	// rendezvous is how long a failpoint is waited for, and look how often it is looked at.
 	rendezvous = 10 * time.Second
 	look       = 20 * time.Millisecond
-	// window is how long a broker stays at a failpoint for the suite to find it there.
-	window = 800 * time.Millisecond
+	// stopThere are the terms with which a broker stops itself at a failpoint, and window how long one that runs may take to say so.
+	stopThere = "1*return"
+	window    = time.Second
 	// answerLost is the failpoint at which a write's answer is lost.
 	answerLost = "storeAnswerLost"
 )
@@ -97,21 +98,60 @@ func pauseAt(name string) func(context.Context, *Scene, *rand.Rand) (Wound, erro
 	}
 }
 
-// strikeAt waits until some broker comes to a failpoint, and strikes it there. What leads there is brought about, too.
+// strikeAt has the first broker that comes to a failpoint stop there, between two lines, and strikes it. What leads there is brought
+// about, too.
 func (s *Scene) strikeAt(ctx context.Context, name string, rng *rand.Rand, how func(*site.Broker) error, undo func(*site.Broker, context.Context) error) (Wound, error) {
-	if err := s.arm(ctx, name, fmt.Sprintf("1*sleep(%d)", window.Milliseconds()), nil); err != nil {
+	if err := s.arm(ctx, name, stopThere, nil); err != nil {
 		return Wound{}, err
 	}
 	wound := Wound{Clean: s.disarming(name, s.bringAbout(ctx, name, rng))}
-	b, err := s.meet(ctx, name, nil, rendezvous)
+	b, err := s.meetStopped(ctx, name, rendezvous)
 	if err != nil {
-		return wound, err
+		return wound, errors.Join(err, s.disarm(context.WithoutCancel(ctx), name, nil))
 	}
-	wound.Replica, wound.Struck, wound.Heal = b.ID, s.Recorder.Now(), func(ctx context.Context) error { return undo(b, ctx) }
+	wound.Replica, wound.Struck, wound.Heal = b.ID, s.Recorder.Now()-look, func(ctx context.Context) error { return undo(b, ctx) }
 	if err := how(b); err != nil {
 		return wound, err
 	}
-	return wound, s.arm(ctx, name, "", b)
+	return wound, s.disarm(ctx, name, b)
+}
+
+// meetStopped waits for a while until a broker has stopped at a failpoint, and returns it, paused.
+func (s *Scene) meetStopped(ctx context.Context, name string, within time.Duration) (*site.Broker, error) {
+	for began := time.Now(); time.Since(began) < within; {
+		for _, b := range s.Site.Brokers {
+			if b.StandsStill() {
+				return b, b.Pause()
+			}
+		}
+		if !pause(ctx, look) {
+			break
+		}
+	}
+	return nil, fmt.Errorf("%w: no broker came to %s", ErrMoot, name)
+}
+
+// disarm turns a failpoint off on every broker that runs, but one, and lets those go on that have stopped there after the first.
+func (s *Scene) disarm(ctx context.Context, name string, but *site.Broker) error {
+	for _, b := range s.Site.Brokers {
+		for b != but && b.Running() {
+			if b.StandsStill() {
+				if err := errors.Join(b.Pause(), b.Resume()); err != nil && b.Running() {
+					return err
+				}
+			}
+			actx, cancel := context.WithTimeout(ctx, window)
+			err := b.Failpoint(actx, name, "")
+			cancel()
+			if err == nil {
+				break
+			}
+			if ctx.Err() != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // panicAt has the broker that comes to a failpoint panic there.
@@ -124,7 +164,7 @@ func (s *Scene) panicAt(ctx context.Context, name string, rng *rand.Rand) (Wound
 		for _, b := range s.Site.Brokers {
 			if !b.Running() {
 				wound.Replica = b.ID
-				return wound, s.arm(ctx, name, "", nil)
+				return wound, s.disarm(ctx, name, nil)
 			}
 		}
 	}
@@ -157,7 +197,7 @@ func holdAt(name string) func(context.Context, *Scene, *rand.Rand) (Wound, error
 func (s *Scene) disarming(name string, stop func()) func(context.Context) error {
 	return func(ctx context.Context) error {
 		stop()
-		return s.arm(ctx, name, "", nil)
+		return s.disarm(ctx, name, nil)
 	}
 }
 
@@ -185,7 +225,7 @@ func loseAnswers(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) {
 	return wound, nil
 }
 
-// arm sets the terms of a failpoint on every broker that runs, but one.
+// arm sets the terms of a failpoint on every broker that runs, but one. A broker that has just started knows its failpoints a moment later.
 func (s *Scene) arm(ctx context.Context, name, terms string, but *site.Broker) error {
 	for _, b := range s.Site.Brokers {
 		if b == but {
@@ -221,7 +261,7 @@ func (s *Scene) meet(ctx context.Context, name string, but *site.Broker, within 
 	return nil, fmt.Errorf("%w: no broker came to %s", ErrMoot, name)
 }
 
-// bringAbout does what leads brokers to a failpoint, in the background: an operator's commands. stop ends it.
+// bringAbout does what leads brokers to a failpoint: an operator's commands, a refusal, a pause. It goes on in the background; stop ends it.
 func (s *Scene) bringAbout(ctx context.Context, name string, rng *rand.Rand) (stop func()) {
 	switch tok, code := s.classic(rng), refused(name); {
 	case code != 0:
