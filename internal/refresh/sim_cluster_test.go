@@ -33,6 +33,7 @@ type cluster struct {
 	up      *upstream
 	broken  faults // guarded by mu
 	mutate  mutation
+	metrics *refresh.Metrics // may be nil
 	specs   []simSpec
 	sync    time.Duration // between two proofs
 	log     *slog.Logger
@@ -434,6 +435,7 @@ func (inc *incarnation) refresher(spec simSpec, purpose any) *refresh.Refresher 
 		Name: spec.name, Upstream: &client{inc: inc, name: spec.name, rng: c.rng(inc.name, spec.name, purpose, "fetch")},
 		Policy: spec.policy, Timing: spec.timing, Clock: inc.clock, Logger: c.log.With("replica", inc.name),
 		Lives: inc.view.Token(spec.name), Replica: fmt.Sprintf("r%d", inc.replica), Peers: func() int { return len(c.running) - 1 }, Rest: &inc.rest,
+		Metrics:    c.metrics,
 		NewAttempt: func() string { return inc.nextID("a") }, Jitter: jitter.Float64,
 	})
 	if err != nil {
