@@ -12,13 +12,13 @@ func promiseMutants() []Mutant {
 				New:  "v.proof.Store(&proof{at: now.At, era: now.Era, skipped: now.Skipped})",
 			}},
 			Needs: Needs{
-				Faults: []string{"hold-at-storeBeforeSynced + cut-off-deaf", "hold-at-storeBeforeSynced + cut-off"},
-				When: "Both concern one follower, and it is held for longer than overlap - W. It was cut off after the read for the " +
-					"proof was answered, and before a token on the classic endpoint is fetched. Or: the answers of etcd to one " +
-					"follower, and no other, are late by more than overlap - W and less than the time-out of a call (3 s), while an " +
-					"answer of WeChat is lost.",
+				Faults: []string{"etcd-answers-late"},
+				When: "The answers of etcd to one follower, and no other, are late by more than overlap - W and less than the time-out " +
+					"of a call: 2.2 to 2.8 s where the overlap is 10 s. Meanwhile an answer of WeChat is lost on the classic " +
+					"endpoint, or the follower is cut off as well.",
 				Checks: []string{aliveAsPromised},
-				Story:  "The proof counts from after the token was rotated away, and W from then on is beyond the overlap.",
+				Story: "A proof that was read before BEGIN counts from after the token was rotated away, and W from then on is beyond " +
+					"the overlap. The COMMIT that would correct it stays away.",
 			},
 		},
 		{
@@ -30,10 +30,10 @@ func promiseMutants() []Mutant {
 				New:  "",
 			}},
 			Needs: Needs{
-				Faults: []string{"cut-off", "cut-off-deaf", "cut-off-refused", "pause-follower"},
-				When:   "It concerns a follower for longer than the overlap, and a token on the classic endpoint is fetched meanwhile.",
+				When:   "A token on the classic endpoint is answered. Refreshes, and followers that are cut off, make it worse.",
 				Checks: []string{aliveAsPromised},
-				Story:  "The follower hears of nothing and promises the old token to its nominal end.",
+				Story: "More than W is promised, at first to the nominal end, and the next token but one, or an overlap after the next, " +
+					"comes before that.",
 			},
 		},
 	}

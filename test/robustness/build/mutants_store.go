@@ -31,13 +31,13 @@ func ledgerMutants() []Mutant {
 				New:  ").",
 			}},
 			Needs: Needs{
-				Faults: []string{"etcd-leader-cut"},
-				When: "A refresh writes in the first second of the cut, through another member, and the cut is healed within five " +
-					"seconds, after further writes of the same leader.",
+				Faults: []string{"etcd-path-late"},
+				When: "The leader's requests on its way to one of the members, and no other, are late by more than the time-out of a " +
+					"call: 3.5 to 6 s. Refreshes go on.",
 				Checks: []string{records, versionsGrow},
-				Story: "The other member forwards the transaction to the one that is cut off, where it waits in the network. Meanwhile " +
-					"it times out, and a new leader of etcd takes its repetition and what follows. The healing delivers the first " +
-					"one: the old record is put over the new, and a version or a pending attempt goes back.",
+				Story: "A transaction times out, and its repetition through another member is done, as are those that follow. Then the " +
+					"first one arrives and is done again: the same write takes effect twice, and a version or a pending attempt goes " +
+					"back.",
 			},
 		},
 		{
@@ -75,12 +75,13 @@ func ledgerMutants() []Mutant {
 			}},
 			Needs: Needs{
 				Faults: []string{"pause-at-refreshBeforeWrite"},
-				When: "Token on the classic endpoint. The pause lasts until the successor has committed a token, which is TTL + W and " +
-					"more; then neither a refresh nor a report follows for an overlap.",
+				When: "Token on the classic endpoint. The leader stops itself there, between its last look at the clock and the write, " +
+					"until the successor has committed a token, which is TTL + W and a second; then neither a refresh nor a report " +
+					"follows for an overlap.",
 				Checks: []string{aliveAsPromised},
 				Story: "The request is written late and rotates the successor's token away. Nobody is told, so that it is promised for W " +
-					"again and again, beyond its overlap. An orphan would put it in doubt at once, and no promise would be too long: " +
-					"what A3 excuses is promises that were made before the orphan could be heard of.",
+					"again and again, beyond its overlap. An orphan puts it in doubt within milliseconds, and no promise is too long: " +
+					"A3 need not be excused, or only for promises that were made before the orphan could be heard of.",
 			},
 		},
 		{
@@ -95,8 +96,8 @@ func ledgerMutants() []Mutant {
 			}},
 			Needs: Needs{
 				Faults: []string{"pause-at-refreshBeforeWrite + hold-at-refreshBeforeCommit", "pause-at-refreshBeforeWrite + wechat-slow"},
-				When: "Token on the classic endpoint. The pause ends while the successor is held with a token in hand, or waits for " +
-					"one; then neither a refresh nor a report follows for an overlap.",
+				When: "Token on the classic endpoint. The leader stops itself, as for no-orphan, and is continued while the successor " +
+					"is held with a token in hand, or waits for one; then neither a refresh nor a report follows for an overlap.",
 				Checks: []string{aliveAsPromised},
 				Story: "The late request rotates away what the successor has in hand. Its orphan comes between the successor's last look " +
 					"and its COMMIT, which sweeps it: then as without orphans.",
