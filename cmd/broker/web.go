@@ -26,7 +26,7 @@ func (w web) handler() http.Handler {
 	mux.HandleFunc("GET /livez", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprintln(rw, "ok") })
 	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, _ *http.Request) {
 		if !w.ready() {
-			http.Error(rw, "not ready: the replica has not read the store yet, or is shutting down", http.StatusServiceUnavailable)
+			http.Error(rw, "not ready: the replica has nothing to serve from yet, or is shutting down", http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(rw, "ok")

@@ -61,7 +61,7 @@
 //
 // # Life and death
 //
-// New starts nothing. Run serves until its context ends. Health is NOT_SERVING until the view has loaded, then SERVING, on followers
+// New starts nothing. Run serves until its context ends. Health is NOT_SERVING until there is something to serve from, then SERVING, on followers
 // as on the leader. A replica that shuts down
 //
 //  1. retires (Retire): health is NOT_SERVING, calls are answered as before;
