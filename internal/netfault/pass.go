@@ -20,7 +20,7 @@ func (p *Proxy) accept(ctx context.Context) {
 // serve carries one connection until either end is closed.
 func (p *Proxy) serve(ctx context.Context, client net.Conn) {
 	// On loopback this takes no time, unless the server is stopped and its queue is full.
-	server, err := new(net.Dialer).DialContext(ctx, "tcp", p.target)
+	server, err := p.dial(ctx)
 	if err != nil {
 		_ = client.Close()
 		return

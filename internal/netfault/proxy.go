@@ -22,7 +22,7 @@ const (
 // effect at once, on open connections too.
 type Proxy struct {
 	listener net.Listener
-	target   string
+	dial     func(context.Context) (net.Conn, error)
 	stop     context.CancelFunc // ends dials
 	wg       sync.WaitGroup
 
@@ -45,9 +45,14 @@ func Start(target string) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting a proxy: %w", err)
 	}
+	return Serve(l, func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", target) }), nil
+}
+
+// Serve starts a proxy for the clients of a listener, which it closes, in front of a server that dial reaches.
+func Serve(l net.Listener, dial func(context.Context) (net.Conn, error)) *Proxy {
 	p := &Proxy{
 		listener: l,
-		target:   target,
+		dial:     dial,
 		ways:     make(map[Direction]way),
 		conns:    make(map[net.Conn]struct{}),
 		changed:  make(chan struct{}),
@@ -55,7 +60,7 @@ func Start(target string) (*Proxy, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	p.stop = stop
 	p.wg.Go(func() { p.accept(ctx) })
-	return p, nil
+	return p
 }
 
 // Address returns the host:port for clients.

@@ -3,14 +3,15 @@ package site
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/tokenbroker/tokenbroker/internal/netfault"
@@ -24,7 +25,7 @@ type Broker struct {
 	*Process
 	// ID is its replica.id.
 	ID string
-	// GRPC and HTTP are where it listens, host:port; the same in all its lives.
+	// GRPC and HTTP are where it listens, host:port; the same in all its lives. In a namespace they are reached by Conn alone.
 	GRPC, HTTP string
 	// Address is the IP address that WeChat sees.
 	Address string
@@ -44,24 +45,27 @@ func newBroker(dir string, number int) *Broker {
 }
 
 // connect starts the networks of a replica, and describes its process. If it fails, disconnect takes down what there is.
-func (b *Broker) connect(cfg Config, members []*Member, w *wechattest.WeChat, t *trouble) error {
-	var err error
+func (b *Broker) connect(cfg Config, members []*Member, w *wechattest.WeChat, n *network, t *trouble) error {
+	at, err := n.join(b.Address)
+	if err != nil {
+		return err
+	}
 	for _, address := range []*string{&b.GRPC, &b.HTTP, &b.gofail.address} {
-		if *address, err = freeAddress(); err != nil {
+		if *address, err = at.free(); err != nil {
 			return err
 		}
 	}
 	for _, m := range members {
-		p, err := netfault.Start(strings.TrimPrefix(m.Endpoint, "http://"))
+		l, err := at.listen(at.suiteIP + ":0")
 		if err != nil {
-			return err
+			return fmt.Errorf("starting a proxy: %w", err)
 		}
-		b.Etcd = append(b.Etcd, p)
+		b.Etcd = append(b.Etcd, netfault.Serve(l, m.dial))
 	}
-	if b.WeChat, err = newUplink(toWeChat(w, b.Address)); err != nil {
+	if b.WeChat, err = newUplink(at, toWeChat(w, b.Address)); err != nil {
 		return err
 	}
-	if b.conn, err = dial(b.GRPC); err != nil {
+	if b.conn, err = dial(at, b.GRPC); err != nil {
 		return err
 	}
 	file := filepath.Join(cfg.Dir, b.ID+".yaml")
@@ -69,7 +73,7 @@ func (b *Broker) connect(cfg Config, members []*Member, w *wechattest.WeChat, t 
 		return err
 	}
 	b.Process = &Process{
-		Log: filepath.Join(cfg.Dir, b.ID+".log"), name: b.ID, command: []string{cfg.Broker, "serve", "--config", file},
+		Log: filepath.Join(cfg.Dir, b.ID+".log"), name: b.ID, host: at, command: []string{cfg.Broker, "serve", "--config", file},
 		env: []string{
 			secretVariable + "=" + secret, "HTTP_PROXY=" + b.WeChat.url(), "TOKENBROKER_CLOCK_FILE=" + b.clock,
 			"GOFAIL_HTTP=" + b.gofail.address, "TMPDIR=" + cfg.Dir,
@@ -91,12 +95,19 @@ func (b *Broker) disconnect() {
 }
 
 // dial returns a connection that hides no failure: no retries, no waiting.
-func dial(address string) (*grpc.ClientConn, error) {
-	return grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),
+func dial(to *host, address string) (*grpc.ClientConn, error) {
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithContextDialer(to.dial),
 		grpc.WithDisableRetry(), grpc.WithDisableServiceConfig(), grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 200 * time.Millisecond},
 			MinConnectTimeout: time.Second,
-		}))
+		}),
+	}
+	if to.wire != nil {
+		// Or it would be silent for as long again as the replica was away. grpc-go has the kernel go by Timeout, too.
+		options = append(options, grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingTime, Timeout: vanishedTime}))
+	}
+	return grpc.NewClient("passthrough:///"+address, options...)
 }
 
 // Conn returns a connection to this replica alone, which hides no failure: without retries, and soon back when the replica is. It ends
@@ -115,7 +126,8 @@ func (b *Broker) Start(ctx context.Context) error {
 		if !l.running() {
 			return finalError{fmt.Errorf("it ended at once:\n%s", tail(b.Log, l.from))}
 		}
-		return probe(ctx, "http://"+b.HTTP+"/livez")
+		_, err := b.host.request(ctx, http.MethodGet, "http://"+b.HTTP+"/livez", "")
+		return err
 	}); err != nil {
 		return fmt.Errorf("starting %s: %w", b.ID, err)
 	}

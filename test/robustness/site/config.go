@@ -31,6 +31,8 @@ type Config struct {
 	Seed uint64
 	// Brokers and Members are how many there are; default 3 each.
 	Brokers, Members int
+	// Namespaces: each process runs in a network namespace of its own, and can vanish. Starting fails with ErrNoNamespaces where that cannot be.
+	Namespaces bool
 	// SessionTTL is the brokers' election.session_ttl; default 2 s, the shortest that the configuration allows.
 	SessionTTL time.Duration
 	// TokenLife and Overlap are those of every token that WeChat issues, and are told to the brokers. Whole seconds. Default 60 s and

@@ -12,6 +12,26 @@
 // Members speak to each other under addresses that do not exist, through a forward proxy for each, and from there through a proxy
 // for each pair (Member.Peers): a member that is cut off is so both ways, although etcd has one address a member for all others.
 //
+// # Namespaces
+//
+// With Config.Namespaces, which takes root on Linux, every process runs in a network namespace of its own, at the end of a wire, a pair of
+// virtual network cards. The other ends of all wires are in one more namespace, in which nothing runs; the sockets of the suite that face
+// processes are there: proxies and uplinks listen for them at 10.0.2.1, and callers dial from it.
+//
+//	                           +- namespace ----------+  wire  +- namespace -+
+//	caller, proxies, uplinks --| 10.0.2.1             |========| 10.0.0.N    |-- broker N
+//	     (in the suite)        |                      |========| 10.0.1.M    |-- etcd-M
+//	                           +----------------------+        +-------------+
+//
+// So a process can vanish (Process.Vanish): packets to and from it are lost, whatever they carry, while connections stay open and silent, as
+// when a switch breaks. A proxy cannot do that: it answers for who is away, takes what is said to them, and never tries a kernel's patience
+// with packets that nobody acknowledges. The suite has a way past the wire of its own, for probes, failpoints and its clients of etcd: it
+// dials from inside.
+//
+// Nothing of this is seen outside, in no list of devices, routes or named namespaces; so addresses collide with nobody's, not even with
+// those of another run. A namespace lives as long as its last process and the suite do, and needs no cleaning up. It outlives a restart
+// of its process, which comes back to the same wire, broken or not.
+//
 // # Processes
 //
 // A process that ends without having been told to is a crash: Site.Err has it from then on, and Site.Close returns it. An end that a

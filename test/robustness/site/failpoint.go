@@ -10,7 +10,7 @@ import (
 
 // gofail turns the failpoints of one process on and off.
 type gofail struct {
-	address string
+	address string // host:port
 
 	mu  sync.Mutex
 	set []string // those whose terms were set in the present life
@@ -28,7 +28,7 @@ func (b *Broker) Failpoint(ctx context.Context, name, terms string) error {
 		}
 		method = http.MethodDelete
 	}
-	if _, err := request(ctx, method, "http://"+b.gofail.address+"/"+name, terms); err != nil {
+	if _, err := b.host.request(ctx, method, "http://"+b.gofail.address+"/"+name, terms); err != nil {
 		return fmt.Errorf("setting failpoint %s of %s: %w", name, b.ID, err)
 	}
 	b.set = slices.DeleteFunc(b.set, func(other string) bool { return other == name })
@@ -46,7 +46,7 @@ func (b *Broker) FailpointCount(ctx context.Context, name string) (int, error) {
 	if !is {
 		return 0, nil
 	}
-	text, err := request(ctx, http.MethodGet, "http://"+b.gofail.address+"/"+name+"/count", "")
+	text, err := b.host.request(ctx, http.MethodGet, "http://"+b.gofail.address+"/"+name+"/count", "")
 	var count int
 	if err == nil {
 		_, err = fmt.Sscan(text, &count)

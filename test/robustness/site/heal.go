@@ -45,11 +45,11 @@ func (s *Site) unbreak() error {
 	var errs []error
 	for _, m := range s.Members {
 		m.Peers.Heal()
-		errs = append(errs, m.Resume())
+		errs = append(errs, m.Appear(), m.Resume())
 	}
 	for _, b := range s.Brokers {
 		b.Etcd.Heal()
-		errs = append(errs, b.WeChat.Heal(), b.SetClock(0), b.Resume())
+		errs = append(errs, b.Appear(), b.WeChat.Heal(), b.SetClock(0), b.Resume())
 	}
 	s.WeChat.ClearFaults()
 	for _, t := range s.cfg.Tokens {

@@ -27,36 +27,46 @@ const (
 type Member struct {
 	*Process
 	Name string
-	// Endpoint is its own URL for clients, past all proxies; the same in all its lives.
+	// Endpoint is its own URL for clients; the same in all its lives.
 	Endpoint string
 	// Peers are all ways between it and the other members, in both directions.
 	Peers netfault.Network
 
-	client *clientv3.Client
-	listen string            // for peers, host:port
-	known  string            // where the other members believe it to be, host:port
-	ways   []*netfault.Proxy // those that it dials, which are its own to close
-	uplink *Uplink
+	client  *clientv3.Client
+	ip      string            // its own, if it gets one
+	clients string            // where it listens for them, host:port
+	listen  string            // for peers
+	known   string            // where the other members believe it to be
+	ways    []*netfault.Proxy // those that it dials, which are its own to close
+	uplink  *Uplink
 }
 
 func newMember(number int) *Member {
-	// The address for peers does not exist: whoever dials it is led to one of the proxies.
-	return &Member{Name: fmt.Sprintf("etcd-%d", number), known: fmt.Sprintf("10.0.1.%d:2380", number)}
+	m := &Member{Name: fmt.Sprintf("etcd-%d", number), ip: fmt.Sprintf("10.0.1.%d", number)}
+	m.known = m.ip + ":2380" // nobody listens there: whoever dials it is led to one of the proxies
+	return m
 }
 
 // connectMembers starts the networks of a cluster, and describes its processes. If it fails, disconnect takes down what there is.
-func connectMembers(cfg Config, members []*Member, t *trouble) error {
+func connectMembers(cfg Config, members []*Member, n *network, t *trouble) error {
 	cluster := make([]string, len(members))
 	for i, m := range members {
-		clients, err := freeAddress()
+		at, err := n.join(m.ip)
 		if err != nil {
 			return err
 		}
-		m.Endpoint = "http://" + clients
-		if m.listen, err = freeAddress(); err != nil {
+		m.Process = &Process{
+			Log: filepath.Join(cfg.Dir, m.Name+".log"), name: m.Name, host: at,
+			event: history.Event{Actor: m.Name}, history: cfg.History, trouble: t,
+		}
+		if m.clients, err = at.free(); err != nil {
 			return err
 		}
-		if m.client, err = dialEtcd(m.Endpoint); err != nil {
+		m.Endpoint = "http://" + m.clients
+		if m.listen, err = at.free(); err != nil {
+			return err
+		}
+		if m.client, err = dialEtcd(m); err != nil {
 			return err
 		}
 		cluster[i] = m.Name + "=http://" + m.known
@@ -65,19 +75,15 @@ func connectMembers(cfg Config, members []*Member, t *trouble) error {
 		if err := m.connect(members); err != nil {
 			return err
 		}
-		m.Process = &Process{
-			Log: filepath.Join(cfg.Dir, m.Name+".log"), name: m.Name,
-			command: []string{
-				cfg.Etcd, "--name", m.Name, "--data-dir", filepath.Join(cfg.Dir, m.Name),
-				"--listen-client-urls", m.Endpoint, "--advertise-client-urls", m.Endpoint,
-				"--listen-peer-urls", "http://" + m.listen, "--initial-advertise-peer-urls", "http://" + m.known,
-				"--initial-cluster", strings.Join(cluster, ","),
-				"--heartbeat-interval", fmt.Sprint(heartbeat.Milliseconds()), "--election-timeout", fmt.Sprint(election.Milliseconds()),
-				"--unsafe-no-fsync", // power does not fail here, and what a killed process has written is kept
-			},
-			env:   []string{"HTTP_PROXY=" + m.uplink.url(), "TMPDIR=" + cfg.Dir},
-			event: history.Event{Actor: m.Name}, history: cfg.History, trouble: t,
+		m.command = []string{
+			cfg.Etcd, "--name", m.Name, "--data-dir", filepath.Join(cfg.Dir, m.Name),
+			"--listen-client-urls", m.Endpoint, "--advertise-client-urls", m.Endpoint,
+			"--listen-peer-urls", "http://" + m.listen, "--initial-advertise-peer-urls", "http://" + m.known,
+			"--initial-cluster", strings.Join(cluster, ","),
+			"--heartbeat-interval", fmt.Sprint(heartbeat.Milliseconds()), "--election-timeout", fmt.Sprint(election.Milliseconds()),
+			"--unsafe-no-fsync", // power does not fail here, and what a killed process has written is kept
 		}
+		m.env = []string{"HTTP_PROXY=" + m.uplink.url(), "TMPDIR=" + cfg.Dir}
 	}
 	return nil
 }
@@ -89,16 +95,17 @@ func (m *Member) connect(members []*Member) error {
 		if other == m {
 			continue
 		}
-		p, err := netfault.Start(other.listen)
+		l, err := listen(nil, loopbackIP+":0")
 		if err != nil {
-			return err
+			return fmt.Errorf("starting a proxy: %w", err)
 		}
+		p := netfault.Serve(l, func(ctx context.Context) (net.Conn, error) { return other.host.dial(ctx, other.listen) })
 		m.ways = append(m.ways, p)
 		m.Peers, other.Peers = append(m.Peers, p), append(other.Peers, p)
 		ways[other.known] = p.Address()
 	}
 	var err error
-	m.uplink, err = newUplink(toPeers(ways))
+	m.uplink, err = newUplink(m.host, toPeers(ways))
 	return err
 }
 
@@ -113,14 +120,27 @@ func (m *Member) disconnect() {
 	}
 }
 
-// dialEtcd returns a client that is soon back when etcd is.
-func dialEtcd(endpoints ...string) (*clientv3.Client, error) {
+// dialEtcd returns a client of some members that is soon back when etcd is, past all that breaks.
+func dialEtcd(members ...*Member) (*clientv3.Client, error) {
+	endpoints, byAddress := make([]string, len(members)), make(map[string]*host)
+	for i, m := range members {
+		endpoints[i], byAddress[m.clients] = m.Endpoint, m.host
+	}
 	reconnect := grpc.ConnectParams{MinConnectTimeout: time.Second}
 	reconnect.Backoff.BaseDelay = 20 * time.Millisecond
 	reconnect.Backoff.Multiplier = 1.6
 	reconnect.Backoff.MaxDelay = 200 * time.Millisecond
 	c, err := clientv3.New(clientv3.Config{
-		Endpoints: endpoints, DialOptions: []grpc.DialOption{grpc.WithConnectParams(reconnect)},
+		Endpoints: endpoints, DialOptions: []grpc.DialOption{
+			grpc.WithConnectParams(reconnect),
+			grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+				at, known := byAddress[address]
+				if !known {
+					return nil, errNobody
+				}
+				return at.enter(ctx, address)
+			}),
+		},
 		Logger: embedded.ZapLogger(slog.New(slog.DiscardHandler)),
 	})
 	if err != nil {
@@ -129,7 +149,10 @@ func dialEtcd(endpoints ...string) (*clientv3.Client, error) {
 	return c, nil
 }
 
-// Client returns the suite's own client of this member alone, past all proxies. It ends with the site.
+// dial reaches the member as clients do.
+func (m *Member) dial(ctx context.Context) (net.Conn, error) { return m.host.dial(ctx, m.clients) }
+
+// Client returns the suite's own client of this member alone, past all that breaks. It ends with the site.
 func (m *Member) Client() *clientv3.Client { return m.client }
 
 // Start starts the process with the data that it had, and returns when it listens for the other members, or fails if it ends before. The
@@ -143,7 +166,7 @@ func (m *Member) Start(ctx context.Context) error {
 		if !l.running() {
 			return finalError{fmt.Errorf("it ended at once:\n%s", tail(m.Log, l.from))}
 		}
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", m.listen)
+		conn, err := m.host.enter(ctx, m.listen)
 		if err == nil {
 			_ = conn.Close()
 		}

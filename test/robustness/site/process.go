@@ -24,6 +24,7 @@ type Process struct {
 	Log string
 
 	name    string // in errors
+	host    *host
 	command []string
 	env     []string
 	event   history.Event // of the history, but for times, code and detail
@@ -81,7 +82,7 @@ func (p *Process) start() (*life, bool, error) {
 	l := &life{cmd: exec.CommandContext(context.Background(), p.command[0], p.command[1:]...), ended: make(chan struct{}), from: info.Size()}
 	l.cmd.Env, l.cmd.Stdout, l.cmd.Stderr, l.cmd.SysProcAttr = p.env, log, log, endWithParent()
 	sent := p.history.Now()
-	if err := l.cmd.Start(); err != nil {
+	if err := p.host.own.do(l.cmd.Start); err != nil {
 		return nil, false, fmt.Errorf("starting %s: %w", p.name, err)
 	}
 	p.note(sent, "started", "")

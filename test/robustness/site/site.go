@@ -31,6 +31,7 @@ type Site struct {
 	Observed func() int64
 
 	cfg     Config
+	network *network
 	client  *clientv3.Client
 	trouble *trouble
 }
@@ -72,19 +73,22 @@ func (s *Site) setUp() error {
 	if s.WeChat, err = s.cfg.weChat(); err != nil {
 		return err
 	}
+	if s.network, err = newNetwork(s.cfg.Namespaces); err != nil {
+		return err
+	}
 	for n := range s.cfg.Members {
 		s.Members = append(s.Members, newMember(n+1))
 	}
-	if err := connectMembers(s.cfg, s.Members, s.trouble); err != nil {
+	if err := connectMembers(s.cfg, s.Members, s.network, s.trouble); err != nil {
 		return err
 	}
-	if s.client, err = dialEtcd(s.Endpoints()...); err != nil {
+	if s.client, err = dialEtcd(s.Members...); err != nil {
 		return err
 	}
 	for n := range s.cfg.Brokers {
 		b := newBroker(s.cfg.Dir, n+1)
 		s.Brokers = append(s.Brokers, b)
-		if err := b.connect(s.cfg, s.Members, s.WeChat, s.trouble); err != nil {
+		if err := b.connect(s.cfg, s.Members, s.WeChat, s.network, s.trouble); err != nil {
 			return err
 		}
 	}
@@ -172,21 +176,15 @@ func (s *Site) tearDown() {
 	if s.client != nil {
 		_ = s.client.Close()
 	}
+	if s.network != nil {
+		s.network.close()
+	}
 }
 
 // Err returns what has gone wrong by itself so far: see Close. A run may end early for it.
 func (s *Site) Err() error { return s.trouble.err() }
 
-// Endpoints returns the members' own URLs, past all proxies.
-func (s *Site) Endpoints() []string {
-	urls := make([]string, len(s.Members))
-	for i, m := range s.Members {
-		urls[i] = m.Endpoint
-	}
-	return urls
-}
-
-// Client returns the suite's own client of etcd, past all proxies. It ends with the site.
+// Client returns the suite's own client of etcd, past all that breaks. It ends with the site.
 func (s *Site) Client() *clientv3.Client { return s.client }
 
 // Leader returns the broker that leads as etcd has it; nil if none stands for election, or etcd's first candidate is not proclaimed yet.

@@ -14,8 +14,11 @@ import (
 	"github.com/tokenbroker/tokenbroker/internal/upstream/wechat/wechattest"
 )
 
+var errNobody = errors.New("nobody is known at this address")
+
 // Uplink is the HTTP proxy through which one process reaches others. Its methods are safe for concurrent use.
 type Uplink struct {
+	host    *host // of the process
 	address string
 	handler http.Handler
 	busy    sync.WaitGroup // servers and connections
@@ -25,12 +28,12 @@ type Uplink struct {
 }
 
 // newUplink starts an uplink on a free port.
-func newUplink(handler http.Handler) (*Uplink, error) {
-	address, err := freeAddress()
+func newUplink(h *host, handler http.Handler) (*Uplink, error) {
+	address, err := h.freeSuite()
 	if err != nil {
 		return nil, err
 	}
-	u := &Uplink{address: address, handler: handler}
+	u := &Uplink{host: h, address: address, handler: handler}
 	if err := u.Heal(); err != nil {
 		return nil, err
 	}
@@ -57,7 +60,7 @@ func (u *Uplink) Heal() error {
 	if u.server != nil {
 		return nil
 	}
-	l, err := net.Listen("tcp", u.address)
+	l, err := u.host.listen(u.address)
 	if err != nil {
 		return fmt.Errorf("opening an uplink: %w", err)
 	}
@@ -110,7 +113,7 @@ func toPeers(ways map[string]string) http.Handler {
 			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 				way, known := ways[address]
 				if !known {
-					return nil, errors.New("nobody is known at this address")
+					return nil, errNobody
 				}
 				return new(net.Dialer).DialContext(ctx, network, way)
 			},
