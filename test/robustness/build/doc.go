@@ -35,7 +35,6 @@
 //	leaderBeforeProclaim    nobody is ahead in the election, the win is not proved
 //	leaderAfterProclaim     the win is proved, lead not called
 //	leaderBeforeRevoke      lead has returned, or the candidate has given up; its key stands
-//	snapshotBeforeRename    the new snapshot is on the disk, the old one in its place
 //
 // With GOFAIL_HTTP=host:port in its environment the process lets them be armed: PUT /NAME with the terms as body, DELETE /NAME, and GET
 // /NAME/count for how often the terms came into effect since. It listens a moment before it knows its failpoints, and then answers

@@ -12,7 +12,7 @@ func promiseMutants() []Mutant {
 				New:  "v.proof.Store(&proof{at: now.At, era: now.Era, skipped: now.Skipped})",
 			}},
 			Needs: Needs{
-				Faults: []string{"etcd-answers-late"},
+				Faults: []string{"answers-late + wechat-answer-lost", "answers-late + wechat-hang-after"},
 				When: "The answers of etcd to one follower, and no other, are late by more than overlap - W and less than the time-out " +
 					"of a call: 2.2 to 2.8 s where the overlap is 10 s. Meanwhile an answer of WeChat is lost on the classic " +
 					"endpoint, or the follower is cut off as well.",

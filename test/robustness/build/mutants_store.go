@@ -31,7 +31,7 @@ func ledgerMutants() []Mutant {
 				New:  ").",
 			}},
 			Needs: Needs{
-				Faults: []string{"etcd-path-late"},
+				Faults: []string{"requests-late"},
 				When: "The leader's requests on its way to one of the members, and no other, are late by more than the time-out of a " +
 					"call: 3.5 to 6 s. Refreshes go on.",
 				Checks: []string{records, versionsGrow},
@@ -74,7 +74,7 @@ func ledgerMutants() []Mutant {
 				New:  "_, _, _ = key, data, orphanLife\n\t\treturn nil",
 			}},
 			Needs: Needs{
-				Faults: []string{"pause-at-refreshBeforeWrite"},
+				Faults: []string{"late-request"},
 				When: "Token on the classic endpoint. The leader stops itself there, between its last look at the clock and the write, " +
 					"until the successor has committed a token, which is TTL + W and a second; then neither a refresh nor a report " +
 					"follows for an overlap.",
@@ -95,7 +95,7 @@ func ledgerMutants() []Mutant {
 					"\tvar written int64\n",
 			}},
 			Needs: Needs{
-				Faults: []string{"pause-at-refreshBeforeWrite + hold-at-refreshBeforeCommit", "pause-at-refreshBeforeWrite + wechat-slow"},
+				Faults: []string{"late-request-meets-commit"},
 				When: "Token on the classic endpoint. The leader stops itself, as for no-orphan, and is continued while the successor " +
 					"is held with a token in hand, or waits for one; then neither a refresh nor a report follows for an overlap.",
 				Checks: []string{aliveAsPromised},
