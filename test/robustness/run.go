@@ -3,13 +3,11 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/tokenbroker/tokenbroker/internal/embedded"
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 	"github.com/tokenbroker/tokenbroker/test/robustness/fault"
 	"github.com/tokenbroker/tokenbroker/test/robustness/history"
@@ -51,7 +49,6 @@ type run struct {
 	site     *site.Site
 	scene    *fault.Scene
 	observer *traffic.Observer
-	members  []*clientv3.Client
 	storms   []*fault.Storm
 	trail    *trail // of a hunt
 	// final is what the judge gets to hear.
@@ -79,9 +76,6 @@ func execute(ctx context.Context, o order) (result, error) {
 	}
 	err := r.play(ctx)
 	crash := r.site.Close()
-	for _, c := range r.members {
-		_ = c.Close()
-	}
 	if err != nil && crash == nil {
 		return result{events: r.recorder.Events()}, err
 	}
@@ -97,19 +91,16 @@ func (r *run) prepare(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	for _, m := range r.site.Members {
-		client, err := clientv3.New(clientv3.Config{Endpoints: []string{m.Endpoint}, Logger: embedded.ZapLogger(slog.New(slog.DiscardHandler))})
-		if err != nil {
-			return errors.Join(err, r.site.Close())
-		}
-		r.members = append(r.members, client)
+	members := make([]*clientv3.Client, len(r.site.Members))
+	for i, m := range r.site.Members {
+		members[i] = m.Client()
 	}
 	names := make([]string, 0, len(tokens()))
 	for _, t := range tokens() {
 		names = append(names, t.Name)
 	}
 	r.observer = traffic.NewObserver(traffic.ObserverConfig{
-		Recorder: r.recorder, Members: r.members, Namespace: site.Namespace, Tokens: names, Rand: traffic.Choices(r.seed, "observer"),
+		Recorder: r.recorder, Members: members, Namespace: site.Namespace, Tokens: names, Rand: traffic.Choices(r.seed, "observer"),
 	})
 	r.site.Observed = r.observer.Seen
 	r.scene = &fault.Scene{Site: r.site, Recorder: r.recorder, Tokens: tokens(), Times: times()}
