@@ -12,6 +12,8 @@ const (
 	EffectHeld = "held"
 	// EffectCut: etcd cannot be reached, in one direction or both, is slow, or in disorder. What is written there may not be heard of.
 	EffectCut = "cut"
+	// EffectVanished: callers cannot reach it; what they have sent, and what it has answered, may arrive late.
+	EffectVanished = "vanished"
 	// EffectSkewed: the wall clock is wrong by more than the protocol tolerates, or jumps.
 	EffectSkewed = "skewed"
 	// EffectUpstream: WeChat refuses, hides or delays answers. What it issues is in the record of what it issued.

@@ -55,7 +55,7 @@ func (c *court) failed(k *tally, e *history.Event, held *holdings) {
 		k.exclude("the process stood still", "a call failed", e)
 		return
 	case e.Reason == "" && (codeIs(e.Code, "unavailable") || codeIs(e.Code, "deadlineexceeded")) && r.away.touch(during):
-		k.exclude("the process was back, and the caller's connection was not yet", "a call failed", e)
+		k.exclude("the caller had no connection to the process, or not yet again", "a call failed", e)
 		return
 	}
 	t := held.by(e)

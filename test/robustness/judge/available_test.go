@@ -61,6 +61,11 @@ func TestAFailureIsExcusedByItsCauseOnly(t *testing.T) {
 		{name: "the connection was not back", at: 55, code: "Unavailable", with: func(s *scene) { s.fault(49, 51, "r1", history.EffectPaused) }, excluded: 1},
 		{name: "the connection should be back", at: 65, code: "Unavailable", with: func(s *scene) { s.fault(49, 51, "r1", history.EffectPaused) }, violated: 1},
 		{name: "the connection was back", at: 55, code: "Unavailable", reason: "EXPIRED", with: func(s *scene) { s.fault(49, 51, "r1", history.EffectPaused) }, violated: 1},
+		{name: "vanished", at: 50, code: "DeadlineExceeded", with: func(s *scene) { s.fault(49, 51, "r1", history.EffectVanished) }, excluded: 1},
+		{name: "vanished, and answers nevertheless", at: 50, code: "Unavailable", reason: "EXPIRED", with: func(s *scene) {
+			s.fault(49, 51, "r1", history.EffectVanished)
+		}, violated: 1},
+		{name: "had vanished long ago", at: 65, code: "Unavailable", with: func(s *scene) { s.fault(49, 51, "r1", history.EffectVanished) }, violated: 1},
 		{name: "restarted, and had to hear", at: 52, code: "Unavailable", reason: "NO_TOKEN_YET", with: func(s *scene) { s.restart(45, 48, "r1") }, excluded: 1},
 		{name: "restarted, and had heard", at: 54, code: "Unavailable", reason: "NO_TOKEN_YET", with: func(s *scene) {
 			s.restart(45, 48, "r1")

@@ -63,8 +63,8 @@
 // GetToken without min_ttl never fails at a replica that holds a living token: the newest that its process had answered or must have
 // heard of. Living: until WeChat's stated end, less what the replica may count it shorter by (the time to hear, the time a fetch takes,
 // and for one that counts by wall clocks the tolerated skew), and not dead before. Left out: the caller went away; the process was
-// down, or stood still, or its callers' connections were on their way back from that; a clock jumped. A process that ends although
-// the suite did not end it is a violation.
+// down, or stood still, or could not be reached, or its callers' connections were on their way back from that; a clock jumped. A process
+// that ends although the suite did not end it is a violation.
 //
 // # A2: recovery
 //

@@ -35,8 +35,8 @@ func (c *court) malformed(e *history.Event) string {
 	case history.List, history.Status, history.Resign, history.Election, history.Healed:
 	case history.Fault:
 		switch e.Code {
-		case history.EffectKilled, history.EffectPaused, history.EffectHeld, history.EffectCut, history.EffectSkewed,
-			history.EffectUpstream, history.EffectNone:
+		case history.EffectKilled, history.EffectPaused, history.EffectHeld, history.EffectCut, history.EffectVanished,
+			history.EffectSkewed, history.EffectUpstream, history.EffectNone:
 		default:
 			return "a fault of an effect that the judge does not know"
 		}

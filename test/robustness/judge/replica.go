@@ -15,7 +15,7 @@ type replica struct {
 	starts []time.Duration
 	down   spans // there was no process
 	paused spans // it stood still
-	away   spans // down or paused, or about to be; and for a while after that, in which connections may be on their way back
+	away   spans // down, paused or vanished, or about to be; and for a while after that, in which connections may be on their way back
 	skewed spans // its wall clock was wrong
 	// apart is when it may not have heard from etcd.
 	apart spans
@@ -45,7 +45,7 @@ func newReplica(id string, events []*history.Event, c Case) *replica {
 	r.down = merge(r.follow(processes, effects[history.EffectKilled]))
 	r.killed = merge(effects[history.EffectKilled])
 	r.paused = merge(effects[history.EffectPaused])
-	r.away = merge(r.down, r.paused).grown(noticed, c.Reconnect)
+	r.away = merge(r.down, r.paused, effects[history.EffectVanished]).grown(noticed, c.Reconnect)
 	r.skewed = merge(effects[history.EffectSkewed])
 	r.stops = slices.Concat(effects[history.EffectPaused], effects[history.EffectHeld])
 	// A clock that jumps voids what was known of etcd, at that moment.
