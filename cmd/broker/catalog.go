@@ -91,6 +91,7 @@ func (c *catalog) configure(tokens []tokenConfig) (changes, error) {
 
 // refresher makes the refresher of a token. It starts nothing.
 func (c *catalog) refresher(t tokenConfig) (*refresh.Refresher, error) {
+	t.WeChat.Now = c.clock.Wall
 	client, err := wechat.New(t.WeChat)
 	if err != nil {
 		return nil, err

@@ -80,7 +80,7 @@ func newReplica(cfg *config, client *clientv3.Client, address string, registry *
 		return nil, err
 	}
 	r.server = server.New(server.Config{
-		ReplicaID: cfg.Replica.ID, Address: address, Version: thisBuild().Version, Started: c.Wall(),
+		ReplicaID: cfg.Replica.ID, Address: address, Version: thisBuild().Version, Started: c.Wall(), Wall: c.Wall,
 		Logger: log.With("component", "server"), Reflection: cfg.GRPC.Reflection, DrainTimeout: drainTime, MaxConnectionAge: cfg.GRPC.MaxConnectionAge,
 	}, v, r.store, seen, r.catalog)
 	if err := registry.Register(r.server); err != nil {

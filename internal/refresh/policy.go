@@ -51,7 +51,7 @@ const (
 	reasonUnsettled = "unsettled fetch"
 	reasonCondemned = "reported dead"
 	reasonSource    = "the configuration names another upstream"
-	reasonFloor     = "a replica fetched alone"
+	reasonFloor     = "a replica serves a version of its own"
 	reasonAhead     = "ahead of expiry"
 	reasonOperator  = "operator"
 	reasonRetry     = "retry"

@@ -22,17 +22,18 @@ func alone(t *testing.T) (*replica, token.Record, int64) {
 	r.load(map[string]token.Record{"s": held, "t": issued(1, time.Now())})
 	r.sync()
 	time.Sleep(life - time.Minute)
-	return r, held, r.serveLocal("s", value(99))
+	version := r.serveLocal(value(99))
+	return r, held, version
 }
 
 // serveLocal serves what a fetch that was written a second ago brought.
-func (r *replica) serveLocal(name string, value token.Secret) int64 {
+func (r *replica) serveLocal(value token.Secret) int64 {
 	r.t.Helper()
 	wrote := r.clock.Read()
 	time.Sleep(time.Second)
-	version, served := r.Token(name).ServeLocal(value, wrote, life)
+	version, served := r.Token("s").ServeLocal(value, wrote, life)
 	if !served {
-		r.t.Fatalf("%s is not served", name)
+		r.t.Fatal("it is not served")
 	}
 	return version
 }
@@ -51,7 +52,7 @@ func TestALocalVersionCountsTheMicrosecondsSinceTheLastWasIssued(t *testing.T) {
 			t.Errorf("the newest of the store's versions is %d, want 4", r.Token("s").Version())
 		}
 		r.must("s", view.Active, life-time.Second) // from before the write
-		next := r.serveLocal("s", value(100))
+		next := r.serveLocal(value(100))
 		if want := version + time.Second.Microseconds(); next != want {
 			t.Errorf("the next version is %d, want %d", next, want)
 		}
@@ -66,7 +67,7 @@ func TestALocalVersionOfAReplicaThatKnowsNoneCountsFrom1970(t *testing.T) {
 		}
 		_, moved := r.Applied(0)
 		wrote := time.Now()
-		if got := r.serveLocal("s", value(1)); got != wrote.UnixMicro() {
+		if got := r.serveLocal(value(1)); got != wrote.UnixMicro() {
 			t.Errorf("the version is %d, want %d", got, wrote.UnixMicro())
 		}
 		select {
@@ -85,7 +86,7 @@ func TestALocalVersionIsHigherEvenIfTheClockWentBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReplica(t, clock.New(), stable("s"))
 		r.load(map[string]token.Record{"s": issued(4, time.Now().Add(20*time.Second))})
-		if got := r.serveLocal("s", value(99)); got != 5 {
+		if got := r.serveLocal(value(99)); got != 5 {
 			t.Errorf("the version is %d, want 5", got)
 		}
 	})
