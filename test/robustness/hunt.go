@@ -92,7 +92,7 @@ func pursue(ctx context.Context, f flags, h hunt, m build.Mutant, parent home, e
 	fmt.Fprintf(errs, "%s: hunting for at most %v\n", nameOf(m), f.duration)
 	t.result, t.err = execute(ctx, order{
 		seed: f.seed, duration: f.duration, faults: h.faults, calm: min(f.calm, huntingCalm), operator: !h.quiet, hunt: true, dir: place.site,
-		programs: p,
+		namespaces: f.namespaces, programs: p,
 	})
 	if saved := place.save(t.result); t.err == nil {
 		t.err = saved
@@ -177,7 +177,7 @@ func list(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	for _, f := range fault.Catalogue(times(), 24*time.Hour, points) {
+	for _, f := range fault.Catalogue(times(), 24*time.Hour, points, true) {
 		fmt.Fprintf(table, "%s\t%s\n", f.Name, f.About)
 	}
 	fmt.Fprintln(table)

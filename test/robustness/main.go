@@ -19,6 +19,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/tokenbroker/tokenbroker/test/robustness/site"
 )
 
 // The exit codes, besides 0: all promises were kept.
@@ -38,9 +40,11 @@ type flags struct {
 	faults   string
 	mutant   string
 	mutants  bool
-	keep     string
-	json     bool
-	list     bool
+	// namespaces: see site.Config.
+	namespaces bool
+	keep       string
+	json       bool
+	list       bool
 }
 
 func start(args []string, out, errs io.Writer) int {
@@ -53,6 +57,7 @@ func start(args []string, out, errs io.Writer) int {
 	set.StringVar(&f.faults, "faults", "", "the faults to draw from, by commas; a star at the end stands for any ending; all unless given")
 	set.StringVar(&f.mutant, "mutant", "", "run the broker without this mechanism, until it is caught; the faults are those that it needs unless given")
 	set.BoolVar(&f.mutants, "mutants", false, "do so with every mutant, and print a table")
+	set.BoolVar(&f.namespaces, "namespaces", false, "run each process in a network namespace of its own, so that it can vanish: faults vanish-*; takes root on Linux")
 	set.StringVar(&f.keep, "keep", "", "the folder for the history, the judgement and the logs; it is kept, however the run ends")
 	set.BoolVar(&f.json, "json", false, "print the judgement as JSON")
 	set.BoolVar(&f.list, "list", false, "list the faults and the mutants, and do nothing")
@@ -62,7 +67,11 @@ func start(args []string, out, errs io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var err error
+	if f.namespaces {
+		err = site.TryNamespaces()
+	}
 	switch {
+	case err != nil:
 	case f.list:
 		err = list(ctx, out)
 	case f.mutants:
@@ -100,7 +109,8 @@ func single(ctx context.Context, f flags, out, errs io.Writer) error {
 	}
 	fmt.Fprintf(errs, "logs and all go to %s\n", home.dir)
 	res, err := execute(ctx, order{
-		seed: f.seed, duration: f.duration, faults: names(f.faults), calm: f.calm, operator: true, dir: home.site, programs: p,
+		seed: f.seed, duration: f.duration, faults: names(f.faults), calm: f.calm, operator: true, dir: home.site,
+		namespaces: f.namespaces, programs: p,
 	})
 	if saved := home.save(res); err == nil {
 		err = saved
@@ -131,6 +141,9 @@ func (f flags) command() string {
 	c := fmt.Sprintf("go run ./test/robustness -seed %d -duration %v", f.seed, f.duration)
 	if f.calm != longestCalm {
 		c += fmt.Sprintf(" -calm %v", f.calm)
+	}
+	if f.namespaces {
+		c += " -namespaces"
 	}
 	if f.mutant != "" {
 		c += " -mutant " + f.mutant

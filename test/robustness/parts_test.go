@@ -18,7 +18,7 @@ func TestEveryMutantHasItsHunt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	catalogue := fault.Catalogue(times(), time.Minute, points)
+	catalogue := fault.Catalogue(times(), time.Minute, points, false)
 	for _, m := range build.Mutants() {
 		h := hunts()[m.Name]
 		if len(h.faults) == 0 {

@@ -29,6 +29,8 @@ type order struct {
 	// hunt: the run ends, without recovery, as soon as a promise is broken.
 	hunt bool
 	dir  string
+	// namespaces: processes run in network namespaces, and can vanish.
+	namespaces bool
 	programs
 }
 
@@ -87,7 +89,7 @@ func (r *run) prepare(ctx context.Context) error {
 	var err error
 	if r.site, err = site.Start(ctx, site.Config{
 		Dir: r.dir, Broker: r.broker, Etcd: r.etcd, History: r.recorder, Seed: r.seed, SessionTTL: sessionTTL, TokenLife: tokenLife,
-		Overlap: overlap, Quotas: quotas(), Tokens: tokens(),
+		Overlap: overlap, Quotas: quotas(), Tokens: tokens(), Namespaces: r.namespaces,
 	}); err != nil {
 		return err
 	}
@@ -109,7 +111,7 @@ func (r *run) prepare(ctx context.Context) error {
 
 // gather makes the storms.
 func (r *run) gather() error {
-	all := fault.Catalogue(times(), r.duration, r.failpoints)
+	all := fault.Catalogue(times(), r.duration, r.failpoints, r.namespaces)
 	chosen, err := fault.Select(all, r.faults)
 	if err != nil {
 		return errors.Join(err, r.site.Close())

@@ -8,9 +8,12 @@ import (
 	"time"
 )
 
-// Catalogue returns every fault that fits in a run, in an order that is always the same.
-func Catalogue(times Times, duration time.Duration, failpointNames []string) []Fault {
+// Catalogue returns every fault that fits in a run, in an order that is always the same. Some take a site with network namespaces.
+func Catalogue(times Times, duration time.Duration, failpointNames []string, namespaces bool) []Fault {
 	all := slices.Concat(processes(), links(), members(), upstream(), failpoints(failpointNames), deposed(failpointNames))
+	if namespaces {
+		all = append(all, vanishings()...)
+	}
 	return slices.DeleteFunc(all, func(f Fault) bool { return f.Least != nil && f.Least(times) > duration })
 }
 

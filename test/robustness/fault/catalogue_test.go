@@ -16,13 +16,16 @@ func times() fault.Times {
 	return fault.Times{Protocol: token.TimingFor(10 * time.Second), Life: 80 * time.Second, Overlap: 10 * time.Second, SessionTTL: 2 * time.Second}
 }
 
-func catalogue() []fault.Fault {
-	return fault.Catalogue(times(), time.Hour, []string{"refreshBeforeBegin", "refreshBeforeWrite", "refreshBeforeCommit", "storeAnswerLost"})
+func points() []string {
+	return []string{"refreshBeforeBegin", "refreshBeforeWrite", "refreshBeforeCommit", "storeAnswerLost"}
 }
+
+func catalogue() []fault.Fault { return fault.Catalogue(times(), time.Hour, points(), true) }
 
 func TestEveryFaultIsWhole(t *testing.T) {
 	effects := []string{
-		history.EffectKilled, history.EffectPaused, history.EffectHeld, history.EffectCut, history.EffectSkewed, history.EffectUpstream,
+		history.EffectKilled, history.EffectPaused, history.EffectHeld, history.EffectCut, history.EffectVanished, history.EffectSkewed,
+		history.EffectUpstream,
 	}
 	names := map[string]bool{}
 	rng := rand.New(rand.NewPCG(1, 1))
@@ -45,12 +48,19 @@ func TestEveryFaultIsWhole(t *testing.T) {
 }
 
 func TestShortRunsLackTheFaultsThatTakeLong(t *testing.T) {
-	long, short := catalogue(), fault.Catalogue(times(), time.Minute, []string{"refreshBeforeBegin", "refreshBeforeWrite", "refreshBeforeCommit", "storeAnswerLost"})
+	long, short := catalogue(), fault.Catalogue(times(), time.Minute, points(), true)
 	if len(short) >= len(long) {
 		t.Errorf("%d faults in a minute, %d in an hour", len(short), len(long))
 	}
 	if slices.ContainsFunc(short, func(f fault.Fault) bool { return f.Name == "wechat-down" }) {
 		t.Error("WeChat is to be down for several lives of a token in a run of a minute")
+	}
+}
+
+func TestNobodyVanishesWithoutNamespaces(t *testing.T) {
+	without := fault.Catalogue(times(), time.Hour, points(), false)
+	if _, err := fault.Select(without, []string{"vanish-*"}); !errors.Is(err, fault.ErrUnknown) || len(without) == 0 {
+		t.Errorf("without namespaces, faults of a site with namespaces: %v, and %d in all", err, len(without))
 	}
 }
 
