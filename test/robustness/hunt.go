@@ -14,42 +14,29 @@ import (
 	"github.com/tokenbroker/tokenbroker/test/robustness/fault"
 )
 
-// hunt is how a mutant is caught.
-type hunt struct {
-	// faults are those that it needs: see build.Needs.
-	faults []string
-	// quiet: an operator's commands would hide what the mutant does.
-	quiet bool
-}
-
-// hunts are the hunts by the mutants' names.
-func hunts() map[string]hunt {
-	return map[string]hunt{
-		"no-fence":         {faults: []string{"pause-at-refreshBeforeBegin", "pause-at-refreshBeforeCommit"}},
-		"no-revision":      {faults: []string{"requests-late"}},
-		"leased-record":    {faults: []string{"kill-leader"}},
-		"no-orphan":        {faults: []string{"late-request"}, quiet: true},
-		"blind-orphans":    {faults: []string{"late-request-meets-commit"}, quiet: true},
-		"phantom-leader":   {faults: []string{"kill-follower", "restart"}},
-		"no-intent":        {faults: []string{"crash-at-refreshAfterWrite", "crash-at-refreshBeforeCommit"}},
-		"no-quiet-wait":    {faults: []string{"wechat-answer-lost", "wechat-hang-after"}},
-		"forgotten-doubt":  {faults: []string{"wechat-lost-then-refused"}},
-		"sync-at-receive":  {faults: []string{"answers-late", "wechat-answer-lost", "wechat-hang-after"}},
-		"no-sync-cap":      {faults: []string{"cut-off", "pause-follower"}},
-		"any-report":       {faults: []string{"foreign-fetch"}},
-		"replaying-client": {faults: []string{"wechat-answer-lost"}},
+// faultsOf are the faults that a mutant needs. What is to come together is drawn from together.
+func faultsOf(m build.Mutant) []string {
+	var all []string
+	for _, together := range m.Needs.Faults {
+		all = append(all, strings.Split(together, " + ")...)
 	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
-// all is every hunt at once, with which the broker as it is must not be caught.
-func all() hunt {
-	var h hunt
+// allFaults are those of every mutant, with which the broker as it is must not be caught.
+func allFaults() []string {
+	var all []string
 	for _, m := range build.Mutants() {
-		h.faults = append(h.faults, hunts()[m.Name].faults...)
+		all = append(all, faultsOf(m)...)
 	}
-	slices.Sort(h.faults)
-	h.faults = slices.Compact(h.faults)
-	return h
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// quiet reports whether an operator's commands would hide what a mutant does: a fetch ends what a late request has brought about.
+func quiet(m build.Mutant) bool {
+	return slices.ContainsFunc(faultsOf(m), func(name string) bool { return strings.HasPrefix(name, "late-request") })
 }
 
 // trophy is what came of a hunt.
@@ -75,7 +62,7 @@ func (t trophy) caughtBy() []string {
 }
 
 // pursue hunts one mutant, or runs the broker as it is if that has no name.
-func pursue(ctx context.Context, f flags, h hunt, m build.Mutant, parent home, errs io.Writer) trophy {
+func pursue(ctx context.Context, f flags, faults []string, m build.Mutant, parent home, errs io.Writer) trophy {
 	t := trophy{mutant: m, seed: f.seed}
 	var p programs
 	var place home
@@ -87,11 +74,11 @@ func pursue(ctx context.Context, f flags, h hunt, m build.Mutant, parent home, e
 		return t
 	}
 	if f.faults != "" {
-		h.faults = names(f.faults)
+		faults = names(f.faults)
 	}
 	fmt.Fprintf(errs, "%s: hunting for at most %v\n", nameOf(m), f.duration)
 	t.result, t.err = execute(ctx, order{
-		seed: f.seed, duration: f.duration, faults: h.faults, calm: min(f.calm, huntingCalm), operator: !h.quiet, hunt: true, dir: place.site,
+		seed: f.seed, duration: f.duration, faults: faults, calm: min(f.calm, huntingCalm), operator: !quiet(m), hunt: true, dir: place.site,
 		namespaces: f.namespaces, programs: p,
 	})
 	if saved := place.save(t.result); t.err == nil {
@@ -117,7 +104,7 @@ func huntOne(ctx context.Context, f flags, out, errs io.Writer) error {
 	if err != nil {
 		return err
 	}
-	t := pursue(ctx, f, hunts()[m.Name], m, place, errs)
+	t := pursue(ctx, f, faultsOf(m), m, place, errs)
 	if t.err != nil {
 		return fmt.Errorf("%w\nwhat there is of it is in %s", t.err, place.dir)
 	}
@@ -138,10 +125,10 @@ func huntAll(ctx context.Context, f flags, out, errs io.Writer) error {
 	if err != nil {
 		return err
 	}
-	trophies := []trophy{pursue(ctx, f, all(), build.Mutant{}, place, errs)}
+	trophies := []trophy{pursue(ctx, f, allFaults(), build.Mutant{}, place, errs)}
 	for _, m := range build.Mutants() {
 		if ctx.Err() == nil {
-			trophies = append(trophies, pursue(ctx, f, hunts()[m.Name], m, place, errs))
+			trophies = append(trophies, pursue(ctx, f, faultsOf(m), m, place, errs))
 		}
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)

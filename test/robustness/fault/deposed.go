@@ -26,12 +26,13 @@ func deposed(names []string) []Fault {
 	return []Fault{
 		{
 			Name: "late-request", About: "SIGSTOP of the leader that is about to write its request, until its successor has committed",
-			Weight: 2, Breaks: Brokers, Effects: []string{history.EffectHeld, history.EffectPaused}, Lasts: untilSucceeded, Inject: pauseAt(beforeWrite),
+			Weight: 2, Breaks: Brokers, Effects: []string{history.EffectHeld, history.EffectPaused}, Lasts: untilSucceeded,
+			Inject: leftAlone(pauseAt(beforeWrite)),
 		},
 		{
 			Name: "late-request-meets-commit", About: "the same, but it goes on just when its successor is about to commit",
 			Weight: 2, Breaks: Brokers, Effects: []string{history.EffectHeld, history.EffectPaused}, Lasts: lasting(0, time.Millisecond),
-			Inject: wakeAtCommit,
+			Inject: leftAlone(wakeAtCommit),
 		},
 	}
 }
@@ -40,6 +41,21 @@ func deposed(names []string) []Fault {
 func untilSucceeded(t Times, rng *rand.Rand) time.Duration {
 	d := t.SessionTTL + t.Protocol.W + 2*time.Second
 	return between(d, d+t.Protocol.W/2, rng)
+}
+
+// leftAlone has an overlap pass before the storm goes on: a fetch would hide what a late request has done.
+func leftAlone(inject func(context.Context, *Scene, *rand.Rand) (Wound, error)) func(context.Context, *Scene, *rand.Rand) (Wound, error) {
+	return func(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) {
+		wound, err := inject(ctx, s, rng)
+		if clean := wound.Clean; clean != nil && err == nil {
+			wound.Clean = func(hctx context.Context) error {
+				err := clean(hctx)
+				pause(ctx, s.Times.Overlap) // or until the storm is over
+				return err
+			}
+		}
+		return wound, err
+	}
 }
 
 // wakeAtCommit pauses a leader that is about to write, waits until another broker is about to commit, and lets the first go on.
