@@ -70,8 +70,11 @@ bench: ## measure GetToken against an empty gRPC handler
 	go run ./test/bench $(ARGS)
 
 .PHONY: robustness robustness-mutants
+# Where the kernel allows it, which takes root, replicas also vanish from the network. A seed means one run with that and another without:
+# NAMESPACES= turns it off.
+robustness: NAMESPACES ?= $(shell unshare --net true 2>/dev/null && echo -namespaces)
 robustness: ## break a cluster for DURATION (30m), and judge what callers saw: docs/ROBUSTNESS.md
-	go run ./test/robustness -duration $(DURATION) $(if $(SEED),-seed $(SEED)) $(ARGS)
+	go run ./test/robustness -duration $(DURATION) $(NAMESPACES) $(if $(SEED),-seed $(SEED)) $(ARGS)
 
 robustness-mutants: ## let the same suite catch brokers that lack one mechanism each
 	go run ./test/robustness -mutants -duration 4m $(if $(SEED),-seed $(SEED)) $(ARGS)
