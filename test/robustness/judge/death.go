@@ -99,9 +99,12 @@ func (d *dossier) begunBy(t *history.Issued, before time.Duration) (time.Duratio
 }
 
 // mayBelieve reports whether a replica may have believed in a value at a moment within when: whether, between what it must have heard
-// from etcd before and what can have been there after, there is a record that allows it.
-func (d *dossier) mayBelieve(r *replica, value string, when span) bool {
-	first := d.commits[value] // no record before its commit has it
+// from etcd before and what can have been there after, there is a record that allows it. local: it had fetched the value alone.
+func (d *dossier) mayBelieve(r *replica, value string, when span, local bool) bool {
+	first := 0
+	if !local {
+		first = d.commits[value] // no record before its commit has it
+	}
 	if upTo, ok := r.heard(when.from); ok {
 		first = max(d.writtenBy(upTo)-1, first)
 	}
@@ -125,10 +128,10 @@ func (d *dossier) allows(i int, value string) bool {
 	case w.Value == value:
 		return true
 	}
-	if _, stored := d.commits[value]; stored || d.Rotating {
+	if at, stored := d.commits[value]; stored && at < i || d.Rotating {
 		return false
 	}
-	// Fetched by the replica alone: it holds until another value is committed.
+	// Fetched by the replica alone, though the leader may have got the same value later: it holds until another one is committed.
 	t := d.lookup(value)
 	return t != nil && (w.commit < 0 || d.writes[w.commit].from <= t.From)
 }

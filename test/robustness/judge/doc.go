@@ -45,7 +45,7 @@
 //
 // At one replica no answer, of whatever call and to whomever, has a lower version than one that had come before it was sent; within a
 // stream the order of messages counts. This holds over restarts. Left out is a replica that has been launched and not yet been in
-// contact: it may know less than its predecessor.
+// contact: it may know less than its predecessor; and a version of its own that a process took with it when it ended.
 //
 // A version of a token has one value in all answers and records. It stood in etcd, unless the answer says that it is local; never so on a
 // rotating token. A value has one version, and beside it only local ones, and the one that a commit raised above a local one

@@ -104,7 +104,7 @@ func (d *dossier) misshapen(e *history.Event) string {
 // moment at which the promise can have been made.
 func (c *court) excuse(d *dossier, e *history.Event, t *history.Issued, anchor time.Duration) string {
 	r, x := c.replica[e.Replica], d.deathOf(t.Value)
-	unheard := d.mayBelieve(r, t.Value, span{anchor, e.Received})
+	unheard := d.mayBelieve(r, t.Value, span{anchor, e.Received}, e.Answer.Local)
 	switch {
 	case x.cause == natural && c.wrongClock(d, r, t, e.Received):
 		return "A4: a wall clock was wrong, and the replica had nothing else to count by"

@@ -205,3 +205,17 @@ func TestAPromiseOnALocalTokenHoldsUntilAnotherIsCommitted(t *testing.T) {
 	s.get(50, "r1", stable, 1000, "own", 20).Answer.Local = true
 	s.expect(t, "S1", 1, 1)
 }
+
+func TestAPromiseOnALocalTokenHoldsAlthoughItIsCommittedLater(t *testing.T) {
+	t.Parallel()
+	s := newScene()
+	s.fetch(10, stable, "a", 70)
+	s.issue(stable, "own", 30, 60).Killed = true
+	s.begin(50, stable, "for-own")
+	s.commit(50.2, stable, "own")
+	s.get(40, "r1", stable, 1000, "own", 40).Answer.Local = true
+	s.expect(t, "S1", 0, 1)
+	s.fetch(70, stable, "c", 130)
+	s.get(80, "r1", stable, 1000, "own", 20).Answer.Local = true
+	s.expect(t, "S1", 1, 1)
+}

@@ -39,15 +39,15 @@ func (c *court) versions() Check {
 func (c *court) monotone(k *tally, r *replica, sent []*history.Event) {
 	received := slices.Clone(sent)
 	slices.SortStableFunc(received, byReceived)
-	newest := newestAnswers{r: r}
+	newest := &newestAnswers{r: r}
 	for _, e := range sent {
 		// All that had come before this was asked for.
 		for len(received) > 0 && received[0].Received < e.Sent {
 			newest.add(received[0])
 			received = received[1:]
 		}
-		same, past := newest.before(r.life(e.Received))
-		c.compare(k, r, same, past, e)
+		newest.turn(r.life(e.Received))
+		c.compare(k, newest, e)
 	}
 	told := map[stream]*history.Event{}
 	slices.SortStableFunc(sent, byReceived)
@@ -62,26 +62,34 @@ func (c *court) monotone(k *tally, r *replica, sent []*history.Event) {
 	}
 }
 
-// newestAnswers is the answers with the highest versions so far, of the process whose answer came last, and of those before it.
+// newestAnswers is the answers with the highest versions so far, of one process and of those before it.
 type newestAnswers struct {
-	r          *replica
-	life       int
-	same, past *history.Event
+	r    *replica
+	life int
+	same *history.Event // of the process
+	// stored is the one among them with a version that is no replica's own, and past of the processes before.
+	stored, past *history.Event
+	// lost is the newest of the processes before that had a version of its own.
+	lost *history.Event
 }
 
 func (n *newestAnswers) add(e *history.Event) {
-	if life := n.r.life(e.Received); life != n.life {
-		n.past, n.same, n.life = newer(n.past, n.same), nil, life
-	}
+	n.turn(n.r.life(e.Received))
 	n.same = newer(n.same, e)
+	if !e.Answer.Local {
+		n.stored = newer(n.stored, e)
+	}
 }
 
-// before returns the newest answer of the given process, and that of all before it.
-func (n *newestAnswers) before(life int) (same, past *history.Event) {
+// turn goes on to another process.
+func (n *newestAnswers) turn(life int) {
 	if life == n.life {
-		return n.same, n.past
+		return
 	}
-	return nil, newer(n.past, n.same)
+	if n.same != nil && n.same.Answer.Local {
+		n.lost = newer(n.lost, n.same)
+	}
+	n.past, n.same, n.stored, n.life = newer(n.past, n.stored), nil, nil, life
 }
 
 func newer(a, b *history.Event) *history.Event {
@@ -91,20 +99,22 @@ func newer(a, b *history.Event) *history.Event {
 	return a
 }
 
-// compare judges an answer against the newest ones before it, of the same process and of its predecessors.
-func (c *court) compare(k *tally, r *replica, same, past, e *history.Event) {
-	if same != nil && same.Answer.Version > e.Answer.Version {
-		k.violate("the version went back", same, e)
-		return
+// compare judges an answer against the newest ones before it, of the same process and of its predecessors. A process takes a version of
+// its own with it if it dies before it could tell the store.
+func (c *court) compare(k *tally, n *newestAnswers, e *history.Event) {
+	newer := func(than *history.Event) bool { return than != nil && than.Answer.Version > e.Answer.Version }
+	switch {
+	case newer(n.same):
+		k.violate("the version went back", n.same, e)
+	case newer(n.past):
+		if _, heard := n.r.heard(e.Sent); heard {
+			k.violate("the version went back over a restart", n.past, e)
+			return
+		}
+		k.exclude("restarted, and etcd could not tell it the version yet", "the version went back", n.past, e)
+	case newer(n.lost):
+		k.exclude("a process took a version of its own with it", "the version went back over a restart", n.lost, e)
 	}
-	if past == nil || past.Answer.Version <= e.Answer.Version {
-		return
-	}
-	if _, heard := r.heard(e.Sent); heard {
-		k.violate("the version went back over a restart", past, e)
-		return
-	}
-	k.exclude("restarted, and etcd could not tell it the version yet", "the version went back", past, e)
 }
 
 // values judges that a version of a token has one value wherever it was seen, that only such versions are answered as stood in etcd,

@@ -65,6 +65,21 @@ func TestARestartedReplicaNeverGoesBackBehindItself(t *testing.T) {
 	s.expect(t, "S2", 1, 0)
 }
 
+func TestAProcessTakesOnlyAVersionOfItsOwnWithIt(t *testing.T) {
+	t.Parallel()
+	s := newScene()
+	s.fetch(5, stable, "a", 65)
+	s.fetch(7, stable, "b", 67)
+	s.get(9, "r1", stable, 2, "b", 5)
+	s.get(10, "r1", stable, 1000, "c", 5).Answer.Local = true
+	s.restart(12, 14, "r1")
+	s.expect(t, "S2", 0, 0)
+	s.get(30, "r1", stable, 2, "b", 5)
+	s.expect(t, "S2", 0, 1)
+	s.get(30, "r1", stable, 1, "a", 5) // under way together with the other, and behind what r1 had not made up
+	s.expect(t, "S2", 1, 1)
+}
+
 func TestAVersionHasOneValueEverywhere(t *testing.T) {
 	t.Parallel()
 	s := newScene()
