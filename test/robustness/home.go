@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/tokenbroker/tokenbroker/test/robustness/history"
+	"github.com/tokenbroker/tokenbroker/test/robustness/judge"
 )
 
 // home is the folder of a run.
@@ -49,12 +50,51 @@ func compileFor(ctx context.Context, h home, name string) (programs, error) {
 
 // save writes the history, what WeChat issued, and the judgement.
 func (h home) save(res result) error {
+	scene := res.final
+	scene.Events, scene.Issued = nil, nil // they have files of their own
 	return errors.Join(
-		history.Save(filepath.Join(h.dir, "history.jsonl"), res.events),
-		write(filepath.Join(h.dir, "issued.json"), res.issued),
+		history.Save(filepath.Join(h.dir, eventsFile), res.final.Events),
+		write(filepath.Join(h.dir, issuedFile), res.final.Issued),
+		write(filepath.Join(h.dir, caseFile), scene),
 		write(filepath.Join(h.dir, "judgement.json"), res.verdict),
 		os.WriteFile(filepath.Join(h.dir, "judgement.txt"), []byte(res.verdict.String()), 0o600),
 	)
+}
+
+// The files from which a run can be judged anew.
+const (
+	eventsFile = "history.jsonl"
+	issuedFile = "issued.json"
+	caseFile   = "case.json"
+)
+
+// reopen reads what save wrote.
+func reopen(dir string) (judge.Case, error) {
+	var c judge.Case
+	if err := read(filepath.Join(dir, caseFile), &c); err != nil {
+		return c, err
+	}
+	if err := read(filepath.Join(dir, issuedFile), &c.Issued); err != nil {
+		return c, err
+	}
+	f, err := os.Open(filepath.Join(dir, eventsFile))
+	if err != nil {
+		return c, fmt.Errorf("reopening a run: %w", err)
+	}
+	defer f.Close()
+	c.Events, err = history.Load(f)
+	return c, err
+}
+
+func read(path string, into any) error {
+	data, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(data, into)
+	}
+	if err != nil {
+		return fmt.Errorf("reopening a run: %w", err)
+	}
+	return nil
 }
 
 func write(path string, value any) error {

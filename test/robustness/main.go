@@ -45,6 +45,7 @@ type flags struct {
 	keep       string
 	json       bool
 	list       bool
+	again      string
 }
 
 func start(args []string, out, errs io.Writer) int {
@@ -60,6 +61,7 @@ func start(args []string, out, errs io.Writer) int {
 	set.BoolVar(&f.namespaces, "namespaces", false, "run each process in a network namespace of its own, so that it can vanish: faults vanish-*; takes root on Linux")
 	set.StringVar(&f.keep, "keep", "", "the folder for the history, the judgement and the logs; it is kept, however the run ends")
 	set.BoolVar(&f.json, "json", false, "print the judgement as JSON")
+	set.StringVar(&f.again, "judge", "", "judge the run whose folder this is anew, and run nothing")
 	set.BoolVar(&f.list, "list", false, "list the faults and the mutants, and do nothing")
 	if err := set.Parse(args); err != nil || set.NArg() > 0 {
 		return exitUsage
@@ -74,6 +76,8 @@ func start(args []string, out, errs io.Writer) int {
 	case err != nil:
 	case f.list:
 		err = list(ctx, out)
+	case f.again != "":
+		err = judgeAgain(f, out)
 	case f.mutants:
 		err = huntAll(ctx, f, out, errs)
 	case f.mutant != "":

@@ -40,16 +40,16 @@ type strikes struct {
 
 func newReport(f flags, res result) report {
 	r := report{
-		Seed: f.seed, Command: f.command(), Took: res.took.Round(time.Second).String(), Events: len(res.events), Issued: len(res.issued),
+		Seed: f.seed, Command: f.command(), Took: res.took.Round(time.Second).String(), Events: len(res.final.Events), Issued: len(res.final.Issued),
 		Kinds: map[string]int{}, Passed: res.passed(), Verdict: res.verdict,
 	}
 	if res.crash != nil {
 		r.Crash = res.crash.Error()
 	}
-	for _, e := range res.events {
+	for _, e := range res.final.Events {
 		r.Kinds[string(e.Kind)]++
 	}
-	r.Faults = count(res.events)
+	r.Faults = count(res.final.Events)
 	for _, s := range r.Faults {
 		r.Injected += s.N
 	}

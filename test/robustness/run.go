@@ -61,10 +61,10 @@ type run struct {
 type result struct {
 	verdict judge.Verdict
 	// crash is what went wrong with the processes by themselves.
-	crash  error
-	events []history.Event
-	issued []history.Issued
-	took   time.Duration
+	crash error
+	// final is what the judge got to hear.
+	final judge.Case
+	took  time.Duration
 }
 
 func (r result) passed() bool { return r.crash == nil && r.verdict.Passed() }
@@ -79,9 +79,10 @@ func execute(ctx context.Context, o order) (result, error) {
 	err := r.play(ctx)
 	crash := r.site.Close()
 	if err != nil && crash == nil {
-		return result{events: r.recorder.Events()}, err
+		r.final.Events = r.recorder.Events()
+		return result{final: r.final}, err
 	}
-	return result{verdict: judge.Judge(r.final), crash: crash, events: r.final.Events, issued: r.final.Issued, took: time.Since(began)}, nil
+	return result{verdict: judge.Judge(r.final), crash: crash, final: r.final, took: time.Since(began)}, nil
 }
 
 // prepare starts the site, and whom the run needs.

@@ -160,15 +160,24 @@ func (s *Scene) panicAt(ctx context.Context, name string, rng *rand.Rand) (Wound
 		return Wound{}, err
 	}
 	wound := Wound{Detail: "by a panic", Heal: s.startBrokers, Clean: s.disarming(name, s.bringAbout(ctx, name, rng))}
-	for began := time.Now(); time.Since(began) < rendezvous && pause(ctx, look); {
-		for _, b := range s.Site.Brokers {
-			if !b.Running() {
-				wound.Replica = b.ID
-				return wound, s.disarm(ctx, name, nil)
-			}
+	for began := time.Now(); time.Since(began) < rendezvous && s.dead() == nil && pause(ctx, look); {
+	}
+	err := s.disarm(context.WithoutCancel(ctx), name, nil)
+	if b := s.dead(); b != nil { // it may have come there at the last moment
+		wound.Replica = b.ID
+		return wound, err
+	}
+	return wound, errors.Join(err, fmt.Errorf("%w: no broker came to %s", ErrMoot, name))
+}
+
+// dead returns a broker that does not run; nil if all do.
+func (s *Scene) dead() *site.Broker {
+	for _, b := range s.Site.Brokers {
+		if !b.Running() {
+			return b
 		}
 	}
-	return wound, fmt.Errorf("%w: no broker came to %s", ErrMoot, name)
+	return nil
 }
 
 // holdAt keeps whoever comes to a failpoint there for up to half a quiet wait.
