@@ -5,14 +5,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 
-	"google.golang.org/grpc/status"
-
 	"github.com/tokenbroker/tokenbroker/internal/upstream/wechat/wechattest"
-	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
-	"github.com/tokenbroker/tokenbroker/test/robustness/history"
 	"github.com/tokenbroker/tokenbroker/test/robustness/site"
 )
 
@@ -101,89 +96,6 @@ func (s *Scene) classic(rng *rand.Rand) site.Token {
 		fit = s.Tokens
 	}
 	return pick(rng, fit)
-}
-
-// refresh has the leader fetch a token, through any broker that runs: what strikes fetches needs one to strike. It waits for the answer.
-func (s *Scene) refresh(ctx context.Context, name string, rng *rand.Rand) error {
-	b, err := s.running(rng)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.Times.Protocol.W+s.Times.Protocol.F)
-	defer cancel()
-	e := history.Event{Kind: history.Refresh, Actor: Actor, Replica: b.ID, Token: name, Sent: s.Recorder.Now()}
-	resp, err := tokenbrokerv1.NewAdminServiceClient(b.Conn()).RefreshToken(ctx, &tokenbrokerv1.RefreshTokenRequest{Name: name})
-	e.Received, e.Code = s.Recorder.Now(), status.Code(err).String()
-	if err != nil {
-		e.Detail = status.Convert(err).Message()
-	} else {
-		tok := resp.GetToken()
-		e.Answer = &history.Answer{
-			Version: tok.GetVersion(), TTL: tok.GetTtl().AsDuration(), Local: tok.GetLocal(),
-			State: strings.ToLower(strings.TrimPrefix(tok.GetState().String(), "TOKEN_STATE_")),
-		}
-	}
-	s.Recorder.Add(e)
-	return err
-}
-
-// provoke has a token fetched a moment later, at times, without waiting for the answer. The call is made in the background; stop ends
-// it and waits until it has gone.
-func (s *Scene) provoke(ctx context.Context, name string, rng *rand.Rand) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	after, choices := between(0, 2*time.Second, rng), rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64()))
-	go func() {
-		defer close(ended)
-		if pause(ctx, after) {
-			_ = s.refresh(ctx, name, choices) // whatever comes of it is in the history
-		}
-	}()
-	return func() {
-		cancel()
-		<-ended
-	}
-}
-
-// owe notes that a token needs mending: WeChat told the broker to wait for longer than a run lasts. See Settle.
-func (s *Scene) owe(name string, owed bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.owed == nil {
-		s.owed = make(map[string]bool)
-	}
-	s.owed[name] = owed
-}
-
-// mend has a token fetched until that succeeds: what an operator does who has mended what WeChat refused. Without it the broker would
-// wait for as long as WeChat had told it to. It gives up after a while: etcd may be away.
-func (s *Scene) mend(ctx context.Context, name string, rng *rand.Rand) {
-	ctx, cancel := context.WithTimeout(ctx, 2*s.Times.Protocol.W)
-	defer cancel()
-	for {
-		if err := s.refresh(ctx, name, rng); err == nil {
-			s.owe(name, false)
-			return
-		}
-		if !pause(ctx, time.Second) {
-			return
-		}
-	}
-}
-
-// Settle mends what could not be mended when the fault was healed. It is for the time after the last fault, and gives up when ctx ends.
-func (s *Scene) Settle(ctx context.Context, rng *rand.Rand) {
-	for _, tok := range s.Tokens {
-		for ctx.Err() == nil && s.owes(tok.Name) {
-			s.mend(ctx, tok.Name, rng)
-		}
-	}
-}
-
-func (s *Scene) owes(name string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.owed[name]
 }
 
 // kill makes WeChat end a value. It reports whether that lived.

@@ -1,0 +1,159 @@
+package fault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"go.etcd.io/gofail/runtime"
+
+	"github.com/tokenbroker/tokenbroker/test/robustness/site"
+)
+
+const (
+	// rendezvous is how long a failpoint is waited for, and look how often it is looked at.
+	rendezvous = 10 * time.Second
+	look       = 20 * time.Millisecond
+	// stopThere are the terms with which a broker stops itself at a failpoint, and window how long one that runs may take to say so.
+	stopThere = "1*return"
+	window    = time.Second
+)
+
+// strikeAt has the first broker that comes to a failpoint stop there, between two lines, and strikes it. What leads there is brought
+// about, too.
+func (s *Scene) strikeAt(ctx context.Context, name string, rng *rand.Rand, how func(*site.Broker) error, undo func(*site.Broker, context.Context) error) (Wound, error) {
+	if err := s.arm(ctx, name, stopThere, nil); err != nil {
+		return Wound{}, err
+	}
+	wound := Wound{Clean: s.disarming(name, s.bringAbout(ctx, name, rng))}
+	b, err := s.meetStopped(ctx, name, rendezvous)
+	if err != nil {
+		return wound, errors.Join(err, s.disarm(context.WithoutCancel(ctx), name, nil))
+	}
+	wound.Replica, wound.Struck, wound.Heal = b.ID, s.Recorder.Now()-look, func(ctx context.Context) error { return undo(b, ctx) }
+	if err := how(b); err != nil {
+		return wound, err
+	}
+	return wound, s.disarm(ctx, name, b)
+}
+
+// panicAt has the broker that comes to a failpoint panic there.
+func (s *Scene) panicAt(ctx context.Context, name string, rng *rand.Rand) (Wound, error) {
+	if err := s.arm(ctx, name, "1*panic", nil); err != nil {
+		return Wound{}, err
+	}
+	wound := Wound{Detail: "by a panic", Heal: s.startBrokers, Clean: s.disarming(name, s.bringAbout(ctx, name, rng))}
+	for began := time.Now(); time.Since(began) < rendezvous && s.dead() == nil && pause(ctx, look); {
+	}
+	err := s.disarm(context.WithoutCancel(ctx), name, nil)
+	if b := s.dead(); b != nil { // it may have come there at the last moment
+		wound.Replica = b.ID
+		return wound, err
+	}
+	return wound, errors.Join(err, fmt.Errorf("%w: no broker came to %s", ErrMoot, name))
+}
+
+// dead returns a broker that does not run; nil if all do.
+func (s *Scene) dead() *site.Broker {
+	for _, b := range s.Site.Brokers {
+		if !b.Running() {
+			return b
+		}
+	}
+	return nil
+}
+
+// meetStopped waits for a while until a broker has stopped at a failpoint, and returns it, paused.
+func (s *Scene) meetStopped(ctx context.Context, name string, within time.Duration) (*site.Broker, error) {
+	for began := time.Now(); time.Since(began) < within; {
+		for _, b := range s.Site.Brokers {
+			if b.StandsStill() {
+				return b, b.Pause()
+			}
+		}
+		if !pause(ctx, look) {
+			break
+		}
+	}
+	return nil, fmt.Errorf("%w: no broker came to %s", ErrMoot, name)
+}
+
+// meet waits for a while until a broker, but one, is at a failpoint, and returns it.
+func (s *Scene) meet(ctx context.Context, name string, but *site.Broker, within time.Duration) (*site.Broker, error) {
+	for began := time.Now(); time.Since(began) < within; {
+		for _, b := range s.Site.Brokers {
+			if b == but {
+				continue
+			}
+			if n, err := b.FailpointCount(ctx, name); err == nil && n > 0 {
+				return b, nil
+			}
+		}
+		if !pause(ctx, look) {
+			break
+		}
+	}
+	return nil, fmt.Errorf("%w: no broker came to %s", ErrMoot, name)
+}
+
+// arm sets the terms of a failpoint on every broker that runs, but one. A broker that has just started knows its failpoints a moment later.
+func (s *Scene) arm(ctx context.Context, name, terms string, but *site.Broker) error {
+	for _, b := range s.Site.Brokers {
+		if b == but {
+			continue
+		}
+		err := b.Failpoint(ctx, name, terms)
+		switch {
+		case err == nil || !b.Running():
+		case strings.Contains(err.Error(), runtime.ErrNoExist.Error()):
+			return fmt.Errorf("%w: no broker has the package of %s in it", ErrMoot, name)
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+// disarm turns a failpoint off on every broker that runs, but one, and lets those go on that have stopped there after the first.
+func (s *Scene) disarm(ctx context.Context, name string, but *site.Broker) error {
+	for _, b := range s.Site.Brokers {
+		for b != but && b.Running() {
+			if b.StandsStill() {
+				if err := errors.Join(b.Pause(), b.Resume()); err != nil && b.Running() {
+					return err
+				}
+			}
+			actx, cancel := context.WithTimeout(ctx, window)
+			err := b.Failpoint(actx, name, "")
+			cancel()
+			if err == nil {
+				break
+			}
+			if !pause(ctx, look) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// disarming returns a Wound.Clean that ends what brings brokers to a failpoint, and disarms it.
+func (s *Scene) disarming(name string, stop func()) func(context.Context) error {
+	return func(ctx context.Context) error {
+		stop()
+		return s.disarm(ctx, name, nil)
+	}
+}
+
+// ending returns a Wound.Clean that ends what goes on in the background.
+func ending(stops ...func()) func(context.Context) error {
+	return func(context.Context) error {
+		for _, stop := range stops {
+			stop()
+		}
+		return nil
+	}
+}
