@@ -13,7 +13,7 @@ const handful = "kill-leader,pause-leader,cut-off,etcd-restart,etcd-leader-moves
 // The short form of a run, for `make test`. `make robustness` is the long one.
 func TestPromisesAreKeptThroughAHandfulOfFaults(t *testing.T) {
 	t.Parallel()
-	f := flags{seed: rand.Uint64N(1e6), duration: 20 * time.Second, calm: 4 * time.Second, faults: handful}
+	f := flags{seed: rand.Uint64N(1e6), duration: 15 * time.Second, calm: 4 * time.Second, faults: handful}
 	place, err := newHome("")
 	if err != nil {
 		t.Fatal(err)

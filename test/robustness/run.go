@@ -90,7 +90,7 @@ func (r *run) prepare(ctx context.Context) error {
 	var err error
 	if r.site, err = site.Start(ctx, site.Config{
 		Dir: r.dir, Broker: r.broker, Etcd: r.etcd, History: r.recorder, Seed: r.seed, SessionTTL: sessionTTL, TokenLife: tokenLife,
-		Overlap: overlap, Quotas: quotas(), Tokens: tokens(), Namespaces: r.namespaces,
+		Overlap: overlap, Quotas: quotas(), Tokens: tokens(), Extra: furtherSettings, Namespaces: r.namespaces,
 	}); err != nil {
 		return err
 	}

@@ -36,10 +36,13 @@ const (
 
 func tokens() []site.Token {
 	return []site.Token{
-		{Name: "stable", Endpoint: wechattest.Stable},
+		{Name: "stable", Endpoint: wechattest.Stable, Extra: "verify: {every: 10s}"},
 		{Name: "classic", Endpoint: wechattest.Classic, Extra: "ahead: " + classicAhead.String()},
 	}
 }
+
+// furtherSettings are those of the brokers: what they hold outlives a restart while etcd is away.
+const furtherSettings = "snapshot: {file: $DIR/$ID.snapshot}\n"
 
 func times() fault.Times {
 	return fault.Times{Protocol: token.TimingFor(overlap), Life: tokenLife, Overlap: overlap, SessionTTL: sessionTTL}
