@@ -71,7 +71,8 @@ func (s *Scene) meetStopped(ctx context.Context, name string, within time.Durati
 	for began := time.Now(); time.Since(began) < within; {
 		for _, b := range s.Site.Brokers {
 			if b.StandsStill() {
-				return b, b.Pause()
+				err := b.Pause()
+				return b, err
 			}
 		}
 		if !pause(ctx, look) {
