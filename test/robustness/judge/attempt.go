@@ -96,7 +96,8 @@ func (d *dossier) neverSettled() []write {
 	return open
 }
 
-// A replica that has had no proof of freshness for cutOffAfter may fetch alone, once in aloneEvery.
+// A replica that has had no proof of freshness for cutOffAfter may fetch alone, once in aloneEvery, or in a tenth of the token's longest
+// life where that is less.
 const (
 	cutOffAfter = 10 * time.Second
 	aloneEvery  = time.Minute
@@ -134,7 +135,7 @@ func (c *court) asked(k *tally, d *dossier) {
 	for _, r := range c.replicas {
 		for _, s := range c.lonely(r) {
 			if !d.Rotating && s.from <= c.end {
-				alone += 1 + int((min(s.to, c.end)-s.from)/aloneEvery)
+				alone += 1 + int((min(s.to, c.end)-s.from)/min(aloneEvery, d.Life/10))
 			}
 		}
 	}

@@ -196,10 +196,13 @@ func TestRequestsAreAttemptsAndWhatReplicasAskAlone(t *testing.T) {
 	s.expect(t, "Q1", 0, 0)
 	s.Tokens[0].Requests, s.Tokens[1].Requests = 2, 4
 	s.expect(t, "Q1", 2, 0)
-	s.fault(50, 51, "r2", history.EffectCut) // not for long enough
+	s.fault(50, 51, "r2", history.EffectCut) // with the time to hear of anything before and after, just long enough for one
 	s.expect(t, "Q1", 2, 0)
-	s.fault(100, 221, "r2", history.EffectCut) // two whole minutes and more: three fetches
+	s.fault(100, 117, "r2", history.EffectCut) // three: one each 6 s, a tenth of a life
+	s.Tokens[1].Requests = 5
 	s.expect(t, "Q1", 1, 0)
+	s.Tokens[1].Requests = 6
+	s.expect(t, "Q1", 2, 0)
 }
 
 func TestAttemptsAreCountedByTheirCauses(t *testing.T) {
