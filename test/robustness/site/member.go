@@ -149,8 +149,10 @@ func dialEtcd(members ...*Member) (*clientv3.Client, error) {
 	return c, nil
 }
 
-// dial reaches the member as clients do.
-func (m *Member) dial(ctx context.Context) (net.Conn, error) { return m.host.dial(ctx, m.clients) }
+// dial reaches the member as brokers do.
+func (m *Member) dial(ctx context.Context) (net.Conn, error) {
+	return m.host.dialAsBroker(ctx, m.clients)
+}
 
 // Client returns the suite's own client of this member alone, past all that breaks. It ends with the site.
 func (m *Member) Client() *clientv3.Client { return m.client }

@@ -2,7 +2,10 @@
 
 package site
 
-import "errors"
+import (
+	"errors"
+	"net"
+)
 
 // namespace is never made: only Linux has network namespaces that the suite knows of.
 type namespace struct{}
@@ -23,3 +26,5 @@ func lay(_, _ *namespace, _, _ string) (*wire, error) { return nil, errNotLinux 
 func (*wire) vanish() error { return errNotLinux }
 
 func (*wire) appear() error { return errNotLinux }
+
+func (*wire) hurry(net.Conn) error { return errNotLinux }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"syscall"
+	"time"
 
 	"github.com/vishvananda/netlink"
 )
@@ -77,4 +79,30 @@ func (w *wire) appear() error {
 // send sends everything to a hardware address, which is not asked for.
 func (c *card) send(to net.HardwareAddr) error {
 	return c.at.rtnl.NeighSet(&netlink.Neigh{LinkIndex: c.index, State: netlink.NUD_PERMANENT, IP: c.other, HardwareAddr: to})
+}
+
+const (
+	// patience is how long brokers bear with a member of etcd that acknowledges nothing.
+	patience = time.Second
+	// tcpUserTimeout is TCP_USER_TIMEOUT of <linux/tcp.h>.
+	tcpUserTimeout = 18
+)
+
+// hurry has a TCP connection over the wire break when something that was sent is not acknowledged for as long as brokers bear with.
+func (*wire) hurry(c net.Conn) error {
+	tcp, ok := c.(syscall.Conn)
+	if !ok {
+		return fmt.Errorf("hurrying %T: it is no socket", c)
+	}
+	raw, err := tcp.SyscallConn()
+	if err == nil {
+		gone := raw.Control(func(fd uintptr) {
+			err = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, int(patience.Milliseconds()))
+		})
+		err = errors.Join(gone, err)
+	}
+	if err != nil {
+		return fmt.Errorf("hurrying a connection: %w", err)
+	}
+	return nil
 }
