@@ -4,8 +4,8 @@
 // It is the whole etcd, on ordinary sockets and an ordinary data folder: etcdctl works on it, the folder can be moved to a separate
 // etcd later, and several brokers can be members of one cluster. What this package adds is what an embedder must otherwise find out:
 //
-//   - Start returns when the member serves, or says why it does not; Begin does not wait for the other members. etcd itself waits forever for a data folder that another process
-//     holds, and panics on some damaged ones; both are errors here.
+//   - Start returns when the member serves, or says why it does not; Begin does not wait for the other members. etcd itself waits
+//     forever for a data folder that another process holds, and panics on some damaged ones; both are errors here.
 //   - Close may be called twice, from anywhere, and returns when all goroutines are gone. etcd's own Close panics when repeated, and
 //     waits seconds for open watch streams; here they are ended first.
 //   - etcd's log goes to slog. Its Info is for people who operate etcd, so it becomes Debug; its Debug, which prints stored values, is

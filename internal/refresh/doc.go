@@ -107,22 +107,23 @@
 // # If the store loses data
 //
 // A record with a lower version than this replica has seen, or none, means that the store was restored or emptied. The leader raises
-// the version to the highest that it has seen, with no value and in doubt, waits W, and fetches: versions never go back. A replica
-// that holds a higher version than the leader knows reports it, and the leader moves what it has committed since above that. One that
+// the version to the highest that it has seen, with no value and in doubt, waits W [rotating], and fetches: versions never go back. A
+// replica that holds a higher version than the leader knows reports it, and the leader moves what it has committed since above that. One that
 // holds another value under the version of the record, because a leader that remembers nothing has used it anew, asks for a floor, as
 // if it had fetched alone (see below); so a version keeps its one value at every replica.
 //
 // # Alone
 //
 // A replica that has had no proof of freshness for 10 s, and whose token is missing or near its end, fetches for itself, if the upstream
-// is idempotent: at most once a minute, with jitter, never forced, within the reserve of the daily budget, each replica by its own count.
-// It does so whoever leads, the leader included. On a rotating upstream it never does: there its promises run out, and at the nominal
-// end the token is gone.
+// is idempotent: at most once a minute (or in a tenth of the token's longest life, if that is less), with jitter, never forced, within
+// the reserve of the daily budget, each replica by its own count. It does so whoever leads, the leader included. On a rotating upstream
+// it never does: there its promises run out, and at the nominal end the token is gone.
 //
 // What it brings is an overlay in memory (see package view): its life counts from the write of the request, and it is never written to
-// the store. It must have a version, since callers compare versions, and three things must hold of it. It is higher than what this
-// replica served before. Nobody else calls another value by it. And what the store commits later is higher still. For the first two the
-// replica makes it up from its clock: the last version plus the microseconds since that was issued. For the third:
+// the store. If it is the very value that the replica serves, that is all. Any other must have a version, since callers compare
+// versions, and three things must hold of that. It is higher than what this replica served before. Nobody else calls another value by
+// it. And what the store commits later is higher still. For the first two the replica makes it up from its clock: the last version plus
+// the microseconds since that was issued. For the third:
 //
 //	FLOOR     once the store is back, the replica tells the leader its version; the leader writes it into the record as the floor,
 //	          and changes nothing else: values, lives and versions of all replicas stay as they are
@@ -144,7 +145,7 @@
 // # Bounds
 //
 // The number of attempts is at most 1 + scheduled + lost answers + changes of leader + refusals + missed windows + late or confirmed
-// reports + floors. Those that replicas make alone are bounded by the clock, and a day's by the budget's reserve for each replica. What the
-// guarantees rest on (nobody else fetches; a written request is processed within D or never; no pause beyond P) is listed in
+// reports + operators' orders + floors. Those that replicas make alone are bounded by the clock, and a day's by the budget's reserve for
+// each replica. What the guarantees rest on (nobody else fetches; a written request is processed within D or never; no pause beyond P) is listed in
 // docs/ARCHITECTURE.md.
 package refresh

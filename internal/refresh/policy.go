@@ -124,9 +124,10 @@ func (p Policy) Due(rec token.Record, traits token.Traits, wall time.Time, left 
 
 // ahead is the remaining life at which rec's value is to be refreshed: Ahead, but at most three quarters of the life that the upstream
 // stated, so that short-lived answers do not make for a fetch right after each fetch. Most of such a life is left to fail in: an
-// idempotent upstream that was asked a moment too early answers with the same token and its last five minutes. It is spread by a tenth, so that tokens that were
-// fetched together part: a rotating token is fetched earlier, never later; an idempotent one later, since its upstream answers with
-// the same token when asked too early. The spread hangs on the attempt's id, so that all replicas name the same moment.
+// idempotent upstream that was asked a moment too early answers with the same token and its last five minutes. It is spread by a
+// tenth, so that tokens that were fetched together part: a rotating token is fetched earlier, never later; an idempotent one later,
+// since its upstream answers with the same token when asked too early. The spread hangs on the attempt's id, so that all replicas
+// name the same moment.
 func (p Policy) ahead(rec token.Record, traits token.Traits) time.Duration {
 	hash := fnv.New32a()
 	_, _ = hash.Write([]byte(rec.Resolved.Attempt))

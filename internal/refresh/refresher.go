@@ -42,7 +42,7 @@ type Lives interface {
 type Inbox struct {
 	// Orphans signals that an orphan for this token was written.
 	Orphans <-chan struct{}
-	// Calls brings requests of kind RequestReport and RequestRefresh.
+	// Calls brings what replicas and operators ask of the leader for this token: every kind of request but RequestResign.
 	Calls <-chan token.Call
 }
 

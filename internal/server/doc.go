@@ -61,8 +61,8 @@
 //
 // # Life and death
 //
-// New starts nothing. Run serves until its context ends. Health is NOT_SERVING until there is something to serve from, then SERVING, on followers
-// as on the leader. A replica that shuts down
+// New starts nothing. Run serves until its context ends. Health is NOT_SERVING until there is something to serve from, then SERVING, on
+// followers as on the leader. A replica that shuts down
 //
 //  1. retires (Retire): health is NOT_SERVING, calls are answered as before;
 //  2. hands over what it leads, which is not this package's business;

@@ -27,8 +27,8 @@ func newHealth() *health.Server {
 }
 
 // announce reports SERVING once there is something to serve from, be it what is in the store or, while that is away, what the replica
-// had itself: whether this replica leads does not matter. What happens to the
-// store later does not either, because a replica serves from memory, and says of each token what it can still promise.
+// had itself: whether this replica leads does not matter. What happens to the store later does not either, because a replica serves
+// from memory, and says of each token what it can still promise.
 func (s *Server) announce(ctx context.Context) {
 	for {
 		_, moved := s.view.Applied(0)

@@ -28,7 +28,7 @@
 // A token is Active while the promise is positive, Suspect while only the nominal end is ahead, and Expired after that or when it is
 // condemned: known to be dead. Versions never go back, and a version has one value: a record with a lower version (a store that was
 // restored from a backup), or with the same and another value (a store that was emptied, and a leader that remembers nothing), is not
-// adopted; the held token is then treated as in doubt, and the leader told to go above its version.
+// adopted; a held token that rotates is then treated as in doubt, and the leader told to go above its version.
 //
 // # Local values
 //

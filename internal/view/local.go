@@ -68,7 +68,8 @@ func localVersion(held token.Record, wall time.Time) int64 {
 	return held.Version + max(1, wall.Sub(since).Microseconds())
 }
 
-// forcedSince reports whether a forced attempt, which this replica did not hear of, may have killed the value that it holds. One that was surely over before that fetch has not, as far as the replicas' wall clocks agree.
+// forcedSince reports whether a forced attempt, which this replica did not hear of, may have killed the value that it holds. One that was
+// surely over before that fetch has not, as far as the replicas' wall clocks agree.
 func (t *Token) forcedSince(local, rec token.Record) bool {
 	forced := rec.Spent.ForcedAt
 	if forced.Equal(local.Spent.ForcedAt) {

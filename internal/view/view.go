@@ -38,8 +38,8 @@ type Spec struct {
 	Timing token.Timing
 }
 
-// View holds every configured token. Any number of goroutines may read; Apply, Load, Synced and Configure may be called from any
-// goroutine too, and exclude each other.
+// View holds every configured token. Any number of goroutines may read; what changes it (Apply, Load, Synced, Restore, Configure, and
+// Token.ServeLocal) may be called from any goroutine too, and excludes each other.
 type View struct {
 	clock      *clock.Clock
 	skew       time.Duration
