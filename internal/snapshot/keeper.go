@@ -25,7 +25,7 @@ const (
 	retryEvery = 5 * time.Second
 )
 
-// Config says what is kept where. All fields but Skew are required.
+// Config says what is kept where. All fields are required.
 type Config struct {
 	// File is an absolute path, in a folder that exists. Each replica has its own.
 	File string
@@ -37,8 +37,6 @@ type Config struct {
 	Codec  Codec
 	Clock  *clock.Clock
 	Logger *slog.Logger
-	// Skew is how far wall clocks may be apart. Default view.DefaultSkew.
-	Skew time.Duration
 }
 
 // Keeper keeps one replica's snapshot. Restore comes first, then Run; each is called once.
@@ -55,9 +53,6 @@ type Keeper struct {
 func New(cfg Config) (*Keeper, error) {
 	if !filepath.IsAbs(cfg.File) {
 		return nil, fmt.Errorf("the snapshot's file %q must be an absolute path", cfg.File)
-	}
-	if cfg.Skew == 0 {
-		cfg.Skew = view.DefaultSkew
 	}
 	return &Keeper{cfg: cfg, metrics: newMetrics()}, nil
 }

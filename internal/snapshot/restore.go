@@ -11,7 +11,7 @@ import (
 // Restore hands what the file holds to the view, which must know its tokens and have loaded nothing yet. A file that cannot be used is
 // told of in the log, and is no failure.
 func (k *Keeper) Restore() {
-	latest := k.cfg.Clock.Wall().Add(k.cfg.Skew)
+	latest := k.cfg.Clock.Wall().Add(view.DefaultSkew)
 	s, err := Read(k.cfg.File, k.cfg.Namespace, latest, k.cfg.Codec)
 	log := k.cfg.Logger.With("file", k.cfg.File)
 	switch {
