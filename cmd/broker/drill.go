@@ -154,18 +154,3 @@ func (d *drill) broken(err error) error {
 	}
 	return o
 }
-
-// permitted asks whether to go on, by the name of the token. Where nobody can be asked the answer is no.
-func (c console) permitted(ctx context.Context, name string) error {
-	if !c.terminal {
-		return &outcome{code: exitFailed, text: "refresh: standard input is not a terminal, so nobody can be asked; give --yes to go on without asking. Nothing was done"}
-	}
-	answer, err := c.ask(ctx, fmt.Sprintf(`This kills the present token of %[1]s, and 30 s later the one after it, so that a copy that leaked is refused wherever it is.
-Whoever holds one of the two is refused at once, until it asks a broker again; brokers hand out the new one within a second.
-It uses 2 of the day's forced refreshes (WeChat allows 20), and takes about 35 s; longer if the leader changes meanwhile.
-Type the token's name to go on: `, name))
-	if err == nil && answer != name {
-		return errNotConfirmed
-	}
-	return err
-}

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -79,35 +76,4 @@ go on. After one of the two that is: broker refresh --force NAME.
 		return describe(c.out, c.now(), resp.GetToken())
 	})
 	return cmd
-}
-
-// errNotConfirmed is how a command ends that somebody thought better of.
-var errNotConfirmed = &outcome{code: exitFailed, text: "refresh: not confirmed; nothing was done"}
-
-// confirmed asks a question, and takes anything but y or yes for a no.
-func (c console) confirmed(ctx context.Context, question string) error {
-	answer, err := c.ask(ctx, question+" [y/N] ")
-	if answer = strings.ToLower(answer); err == nil && answer != "y" && answer != "yes" {
-		return errNotConfirmed
-	}
-	return err
-}
-
-// ask writes a question and reads one line, without the space around it; empty if there is none. It blocks until then, or until ctx ends.
-func (c console) ask(ctx context.Context, question string) (string, error) {
-	fmt.Fprint(c.err, question)
-	answered := make(chan string, 1)
-	go func() { // a read cannot be broken off: it ends with the process
-		answer, err := bufio.NewReader(c.in).ReadString('\n')
-		if err != nil {
-			fmt.Fprintln(c.err)
-		}
-		answered <- strings.TrimSpace(answer)
-	}()
-	select {
-	case answer := <-answered:
-		return answer, nil
-	case <-ctx.Done():
-		return "", ctx.Err()
-	}
 }
