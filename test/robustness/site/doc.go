@@ -3,7 +3,7 @@
 //
 //	caller ---------------> broker N --- proxy (N, M) ----> etcd-M <--- forward proxy, proxy (M, other) --- the other members
 //	                           |                              ^
-//	                           +--- forward proxy N           +------ the suite's own client, past all proxies
+//	                           +--- forward proxy N           +------ the suite's own clients, past all proxies
 //	                                    |
 //	                                WeChat, a handler in the suite's process, which sees 10.0.0.N asking
 //

@@ -72,7 +72,7 @@ func TestEtcdIsLedFilledAndCompactedAsTold(t *testing.T) {
 		t.Error(err)
 	}
 
-	then := must[*clientv3.PutResponse](t)(s.Client().Put(t.Context(), "/elsewhere", "v")).Header.GetRevision()
+	then := must[*clientv3.PutResponse](t)(s.Members[0].Client().Put(t.Context(), "/elsewhere", "v")).Header.GetRevision()
 	s.Observed = func() int64 { return then - 1 }
 	if err := put(t, s); err != nil {
 		t.Fatal(err)
@@ -82,7 +82,7 @@ func TestEtcdIsLedFilledAndCompactedAsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	for revision, want := range map[int64]error{then - 2: rpctypes.ErrCompacted, then - 1: nil} {
-		if _, err := s.Client().Get(t.Context(), "k", clientv3.WithRev(revision)); !errors.Is(err, want) {
+		if _, err := s.Members[0].Client().Get(t.Context(), "k", clientv3.WithRev(revision)); !errors.Is(err, want) {
 			t.Errorf("reading at revision %d: %v, want %v", revision-then, err, want)
 		}
 	}

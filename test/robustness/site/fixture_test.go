@@ -127,6 +127,6 @@ func put(t *testing.T, s *site.Site) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), ample)
 	defer cancel()
-	_, err := s.Client().Put(ctx, "/elsewhere", "v")
+	_, err := s.Members[0].Client().Put(ctx, "/elsewhere", "v")
 	return err
 }

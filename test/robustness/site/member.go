@@ -66,7 +66,7 @@ func connectMembers(cfg Config, members []*Member, n *network, t *trouble) error
 		if m.listen, err = at.free(); err != nil {
 			return err
 		}
-		if m.client, err = dialEtcd(m); err != nil {
+		if m.client, err = m.dialEtcd(); err != nil {
 			return err
 		}
 		cluster[i] = m.Name + "=http://" + m.known
@@ -120,31 +120,19 @@ func (m *Member) disconnect() {
 	}
 }
 
-// dialEtcd returns a client of some members that is soon back when etcd is, past all that breaks.
-func dialEtcd(members ...*Member) (*clientv3.Client, error) {
-	endpoints, byAddress := make([]string, len(members)), make(map[string]*host)
-	for i, m := range members {
-		endpoints[i], byAddress[m.clients] = m.Endpoint, m.host
-	}
+// dialEtcd returns a client of this member alone that is soon back when the member is, past all that breaks.
+func (m *Member) dialEtcd() (*clientv3.Client, error) {
 	reconnect := grpc.ConnectParams{MinConnectTimeout: time.Second}
 	reconnect.Backoff.BaseDelay = 20 * time.Millisecond
 	reconnect.Backoff.Multiplier = 1.6
 	reconnect.Backoff.MaxDelay = 200 * time.Millisecond
 	c, err := clientv3.New(clientv3.Config{
-		Endpoints: endpoints, DialOptions: []grpc.DialOption{
-			grpc.WithConnectParams(reconnect),
-			grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
-				at, known := byAddress[address]
-				if !known {
-					return nil, errNobody
-				}
-				return at.enter(ctx, address)
-			}),
-		},
-		Logger: embedded.ZapLogger(slog.New(slog.DiscardHandler)),
+		Endpoints:   []string{m.Endpoint},
+		DialOptions: []grpc.DialOption{grpc.WithConnectParams(reconnect), grpc.WithContextDialer(m.host.enter)},
+		Logger:      embedded.ZapLogger(slog.New(slog.DiscardHandler)),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("dialling etcd: %w", err)
+		return nil, fmt.Errorf("dialling %s: %w", m.Name, err)
 	}
 	return c, nil
 }

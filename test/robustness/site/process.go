@@ -85,7 +85,7 @@ func (p *Process) start() (*life, bool, error) {
 	if err := p.host.own.do(l.cmd.Start); err != nil {
 		return nil, false, fmt.Errorf("starting %s: %w", p.name, err)
 	}
-	p.note(sent, "started", "")
+	p.note(sent, history.ProcessStarted, "")
 	p.life = l
 	go p.await(l)
 	return l, true, nil
@@ -100,7 +100,7 @@ func (p *Process) await(l *life) {
 		l.told = p.history.Now()
 	}
 	how, wrong := p.judge(l)
-	p.note(l.told, "ended", how)
+	p.note(l.told, history.ProcessEnded, how)
 	if wrong {
 		p.trouble.add(fmt.Errorf("%s %s: the end of its log:\n%s", p.name, how, tail(p.Log, l.from)))
 	}
@@ -178,22 +178,6 @@ func (p *Process) Resume() error {
 		return nil
 	}
 	return err
-}
-
-// AwaitEnd returns when the process has ended: at once if it does not run.
-func (p *Process) AwaitEnd(ctx context.Context) error {
-	p.mu.Lock()
-	l := p.life
-	p.mu.Unlock()
-	if !l.running() {
-		return nil
-	}
-	select {
-	case <-l.ended:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("waiting for the end of %s: %w", p.name, context.Cause(ctx))
-	}
 }
 
 // tell sends a signal, after the life has been marked with what it means.

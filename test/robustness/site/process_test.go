@@ -1,6 +1,7 @@
 package site_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -139,9 +140,7 @@ func TestAProcessThatEndsByItselfIsAFaultOfTheRun(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, s.Brokers[0].ID+".clock"), []byte("nonsense"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Brokers[0].AwaitEnd(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, "the broker has ended", func(context.Context) bool { return !s.Brokers[0].Running() })
 	log, err := os.OpenFile(s.Brokers[2].Log, os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)

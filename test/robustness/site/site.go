@@ -32,7 +32,6 @@ type Site struct {
 
 	cfg     Config
 	network *network
-	client  *clientv3.Client
 	trouble *trouble
 }
 
@@ -80,9 +79,6 @@ func (s *Site) setUp() error {
 		s.Members = append(s.Members, newMember(n+1))
 	}
 	if err := connectMembers(s.cfg, s.Members, s.network, s.trouble); err != nil {
-		return err
-	}
-	if s.client, err = dialEtcd(s.Members...); err != nil {
 		return err
 	}
 	for n := range s.cfg.Brokers {
@@ -173,9 +169,6 @@ func (s *Site) tearDown() {
 	for _, m := range s.Members {
 		m.disconnect()
 	}
-	if s.client != nil {
-		_ = s.client.Close()
-	}
 	if s.network != nil {
 		s.network.close()
 	}
@@ -183,9 +176,6 @@ func (s *Site) tearDown() {
 
 // Err returns what has gone wrong by itself so far: see Close. A run may end early for it.
 func (s *Site) Err() error { return s.trouble.err() }
-
-// Client returns the suite's own client of etcd, past all that breaks. It ends with the site.
-func (s *Site) Client() *clientv3.Client { return s.client }
 
 // Leader returns the broker that leads as etcd has it; nil if none stands for election, or etcd's first candidate is not proclaimed yet.
 func (s *Site) Leader(ctx context.Context) (*Broker, error) {
