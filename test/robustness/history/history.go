@@ -138,9 +138,6 @@ type Recorder struct {
 // NewRecorder begins a history now.
 func NewRecorder() *Recorder { return &Recorder{start: time.Now()} }
 
-// Start returns the moment from which times count.
-func (r *Recorder) Start() time.Time { return r.start }
-
 // Now returns the present time of the history.
 func (r *Recorder) Now() time.Duration { return time.Since(r.start) }
 
