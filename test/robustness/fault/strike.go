@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
 	"go.etcd.io/gofail/runtime"
 
+	"github.com/tokenbroker/tokenbroker/test/robustness/history"
 	"github.com/tokenbroker/tokenbroker/test/robustness/site"
 )
 
@@ -40,30 +42,38 @@ func (s *Scene) strikeAt(ctx context.Context, name string, rng *rand.Rand, how f
 	return wound, s.disarm(ctx, name, b)
 }
 
-// panicAt has the broker that comes to a failpoint panic there.
+// panicAt has brokers that come to a failpoint panic there: one, or several if they come at the same moment.
 func (s *Scene) panicAt(ctx context.Context, name string, rng *rand.Rand) (Wound, error) {
+	armed := s.Recorder.Now()
 	if err := s.arm(ctx, name, "1*panic", nil); err != nil {
 		return Wound{}, err
 	}
 	wound := Wound{Detail: "by a panic", Heal: s.startBrokers, Clean: s.disarming(name, s.bringAbout(ctx, name, rng))}
-	for began := time.Now(); time.Since(began) < rendezvous && s.dead() == nil && pause(ctx, look); {
+	for began := time.Now(); time.Since(began) < rendezvous && len(s.dead()) == 0 && pause(ctx, look); {
 	}
 	err := s.disarm(context.WithoutCancel(ctx), name, nil)
-	if b := s.dead(); b != nil { // it may have come there at the last moment
-		wound.Replica = b.ID
-		return wound, err
+	pause(ctx, 5*look) // who was dying is dead then
+	dead := s.dead()
+	if len(dead) == 0 {
+		return wound, errors.Join(err, fmt.Errorf("%w: no broker came to %s", ErrMoot, name))
 	}
-	return wound, errors.Join(err, fmt.Errorf("%w: no broker came to %s", ErrMoot, name))
+	wound.Replica = dead[0].ID
+	wound.Heal = func(ctx context.Context) error {
+		err := s.startBrokers(ctx)
+		for _, other := range dead[1:] {
+			s.Recorder.Add(history.Event{
+				Kind: history.Fault, Code: history.EffectKilled, Actor: "another panic", Replica: other.ID, Reason: "crash-at-" + name,
+				Sent: armed, Received: s.Recorder.Now(),
+			})
+		}
+		return err
+	}
+	return wound, err
 }
 
-// dead returns a broker that does not run; nil if all do.
-func (s *Scene) dead() *site.Broker {
-	for _, b := range s.Site.Brokers {
-		if !b.Running() {
-			return b
-		}
-	}
-	return nil
+// dead returns the brokers that do not run.
+func (s *Scene) dead() []*site.Broker {
+	return slices.DeleteFunc(slices.Clone(s.Site.Brokers), (*site.Broker).Running)
 }
 
 // meetStopped waits for a while until a broker has stopped at a failpoint, and returns it, paused.
