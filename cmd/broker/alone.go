@@ -73,10 +73,10 @@ func (o own) Held() (token.Record, time.Duration) {
 }
 
 // ServeLocal implements refresh.Own.
-func (o own) ServeLocal(value token.Secret, wrote clock.Reading, life time.Duration) (int64, bool) {
+func (o own) ServeLocal(source string, value token.Secret, wrote clock.Reading, life time.Duration) (int64, bool) {
 	t := o.view.Token(o.name)
 	if t == nil {
 		return 0, false
 	}
-	return t.ServeLocal(value, wrote, life)
+	return t.ServeLocal(source, value, wrote, life)
 }

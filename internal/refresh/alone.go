@@ -26,8 +26,8 @@ type Own interface {
 	// Held returns the record that the replica serves, and what is left until its nominal end.
 	Held() (token.Record, time.Duration)
 	// ServeLocal makes the replica serve a value whose request was written at wrote, and returns the version under which it does. It
-	// returns false if it does not.
-	ServeLocal(value token.Secret, wrote clock.Reading, life time.Duration) (int64, bool)
+	// returns false if it does not. source is the Traits.Source of the upstream that was asked.
+	ServeLocal(source string, value token.Secret, wrote clock.Reading, life time.Duration) (int64, bool)
 }
 
 // RunAlone fetches for this replica only, while it is cut off from the store and its token is missing or near its end, until ctx ends.
@@ -71,7 +71,7 @@ func (a *alone) wait() time.Duration {
 	now := a.cfg.Clock.Read()
 	wait := max(a.untilCutOff(now.At), a.retryAt.Sub(now.At))
 	rec, left := a.own.Held()
-	if !rec.Value.IsZero() && !rec.Condemned && rec.Source == a.traits.Source {
+	if a.good(rec) {
 		wait = max(wait, left-a.ahead(rec))
 	}
 	if wait > 0 {
@@ -89,6 +89,12 @@ func (a *alone) wait() time.Duration {
 	return 0
 }
 
+// good reports whether a record's value needs no other, but for its end.
+func (a *alone) good(rec token.Record) bool {
+	forced := rec.Pending != nil && rec.Pending.Forced
+	return !rec.Value.IsZero() && rec.Source == a.traits.Source && !rec.Condemned && !rec.Doubt && !forced
+}
+
 // untilCutOff returns how long it takes until the view has gone without a proof for cutOffAfter.
 func (a *alone) untilCutOff(now clock.Instant) time.Duration {
 	if age, ok := a.own.Age(); ok {
@@ -102,9 +108,9 @@ func (a *alone) untilCutOff(now clock.Instant) time.Duration {
 }
 
 // ahead is the remaining life at which this replica fetches: later than a leader would, who may be alive and only out of reach, and
-// spread over the second half of that stretch, so that replicas which are all cut off do not fetch together.
+// spread over half of that stretch, so that replicas which are all cut off do not fetch together, and time is left for another try.
 func (a *alone) ahead(rec token.Record) time.Duration {
-	return time.Duration(float64(min(a.policy.Ahead, rec.Life*3/4)) * (1 - a.jitter) * 9 / 10)
+	return time.Duration(float64(min(a.policy.Ahead, rec.Life*3/4)) * (1 - a.jitter/2) * 9 / 10)
 }
 
 // fetch makes one ordinary fetch, and serves what it brings.
@@ -118,12 +124,15 @@ func (a *alone) fetch(ctx context.Context) {
 	var version int64
 	if f.failure == nil {
 		var served bool
-		if version, served = a.own.ServeLocal(f.grant.Value, f.wrote, f.grant.Life); !served {
+		if version, served = a.own.ServeLocal(a.traits.Source, f.grant.Value, f.wrote, f.grant.Life); !served {
 			f.failure = &token.Failure{
 				Outcome: token.OutcomeNone, Class: token.Transient, Code: "unchanged",
-				Meaning: "the upstream answered with a token that is known to be dead, or the clock jumped meanwhile",
+				Meaning: "what the upstream answered is known to be dead, or the store or the clock went on meanwhile",
 			}
 		}
+	}
+	if !f.written() {
+		a.spent.Fetches-- // the upstream never saw it
 	}
 	a.note(version, f.grant.Life, f.done.At.Sub(began), f.failure)
 	wait := min(aloneSpacing, a.traits.MaxLife/10)
@@ -131,8 +140,11 @@ func (a *alone) fetch(ctx context.Context) {
 		a.failures = 0
 	} else {
 		a.failures++
-		_, left := a.own.Held()
+		rec, left := a.own.Held()
 		wait = max(wait, backOff(*f.failure, a.failures, left, a.cfg.Jitter()))
+		if rec.Condemned && rec.Value == f.grant.Value {
+			wait = max(wait, left-a.policy.Ahead) // the upstream gives no other before its last minutes
+		}
 	}
 	a.retryAt = f.done.At.Add(wait + time.Duration(a.cfg.Jitter()*float64(wait/4)))
 }

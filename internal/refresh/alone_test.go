@@ -175,11 +175,11 @@ func TestAReplicaInSyncNeverFetchesAlone(t *testing.T) {
 	})
 }
 
-// A report of a version that a replica made up reaches the leader as that, and brings a fetch.
-func TestAFloorBringsOneFetchAboveIt(t *testing.T) {
+// A healthy token needs no fetch to get a version above one that a replica made up.
+func TestAFloorRaisesTheVersionOfAHealthyToken(t *testing.T) {
 	play(t, stable, func(s *scene) {
 		time.Sleep(30 * time.Minute)
-		begun := len(s.begins())
+		begun, value := len(s.begins()), s.record().Value
 		for range 5 {
 			if r := s.ask(token.Request{Kind: token.RequestFloor, Version: 1_000_000}); r.Verdict != token.VerdictDone {
 				t.Fatalf("verdict %q (%s), want done", r.Verdict, r.Reason)
@@ -190,8 +190,29 @@ func TestAFloorBringsOneFetchAboveIt(t *testing.T) {
 			t.Errorf("verdict %q (%s) on a floor that was passed, want done", r.Verdict, r.Reason)
 		}
 		time.Sleep(time.Minute)
-		if got := len(s.begins()) - begun; got != 1 || s.record().Floor != 0 {
-			t.Errorf("%d fetches, and the floor is %d; want one, and none", got, s.record().Floor)
+		if got := s.record(); len(s.begins()) != begun || got.Value != value || got.Floor != 0 || got.Version != 1_000_001 {
+			t.Errorf("%d fetches, version %d, floor %d; want none, the same value as version 1000001, and no floor", len(s.begins())-begun, got.Version, got.Floor)
+		}
+	})
+}
+
+// One that has to be fetched anyway gets the version with that.
+func TestAFloorUnderATokenNearItsEndBringsOneFetchAboveIt(t *testing.T) {
+	play(t, stable, func(s *scene) {
+		s.up.refuse(func(string, int) *token.Failure {
+			return &token.Failure{Outcome: token.OutcomeNone, Written: true, Class: token.Transient, Code: "-1"}
+		})
+		time.Sleep(2*time.Hour - time.Minute)
+		if r := s.ask(token.Request{Kind: token.RequestFloor, Version: 1_000_000}); r.Verdict != token.VerdictDone {
+			t.Fatalf("verdict %q (%s), want done", r.Verdict, r.Reason)
+		}
+		if got := s.record(); got.Version != 1 || got.Floor != 1_000_000 {
+			t.Errorf("version %d, floor %d; want 1 and the floor", got.Version, got.Floor)
+		}
+		s.up.refuse(nil)
+		s.until("the version is above the floor", 50*time.Second, func() bool { return s.record().Version == 1_000_001 && s.allActive() })
+		if got := s.record().Floor; got != 0 {
+			t.Errorf("the floor is %d, want none", got)
 		}
 	})
 }

@@ -125,14 +125,15 @@
 // it. And what the store commits later is higher still. For the first two the replica makes it up from its clock: the last version plus
 // the microseconds since that was issued. For the third:
 //
-//	FLOOR     once the store is back, the replica tells the leader its version; the leader writes it into the record as the floor,
-//	          and changes nothing else: values, lives and versions of all replicas stay as they are
+//	FLOOR     once the store is back, the replica tells the leader its version. If the record's value is healthy and not near its
+//	          end, the leader gives it the version after that one, and all is done: every replica comes to it. Else it writes the
+//	          replica's version into the record as the floor, and changes nothing else
 //	(fetch)   a floor makes an ordinary fetch due, under the ordinary back-off and budget
 //	COMMIT    version = floor + 1 (also if the value is the same), no floor. The replica finds a version above its own, and drops the
 //	          overlay. That commit's attempt was begun after the floor was written, and so after the replica's own fetch (or it is
 //	          the orphan of an earlier one, whose value lives for its own stated life all the same)
 //
-// Until that commit the replica refuses what is committed at or below its own version, and goes on serving the overlay. So its callers
+// Until then the replica refuses what is committed at or below its own version, and goes on serving the overlay. So its callers
 // never see a version go back; those of other replicas see one large step up. Several replicas that went alone each write a floor; the
 // highest counts. A leader that dies between FLOOR and COMMIT leaves the floor to the next; one that never hears of it (the replica dies
 // first) commits below it, which nobody can notice but a caller who held the version, and finds it lower at another replica: a replica's

@@ -14,12 +14,17 @@ func (g *termRun) takeFloor(call token.Call) error {
 	return nil
 }
 
-// goAbove makes the next commit go above a version that a replica serves. The record's own value stays: what the replica serves takes
-// nothing from it. A fetch is due (see Due), at once or when the quiet wait is over, which brings every replica to the same value and
-// version.
+// goAbove brings every replica to one value, under a version above one that a replica serves by itself. The record's own value is as
+// good as that one: what the replica serves takes nothing from it. If it is healthy, and not near its end, it gets the version; else the
+// next commit does, for which a fetch is due (see Due), at once or when the quiet wait is over.
 func (g *termRun) goAbove(version int64) error {
 	g.log.Info("a replica serves a version that the store does not have; going above it", "version", g.rec.Version, "served", version)
 	next := g.rec
-	next.Floor = version
+	healthy := g.rec.Clean() && !g.rec.Condemned && !g.rec.Value.IsZero() && g.rec.Source == g.traits.Source
+	if healthy && g.left() > g.policy.Ahead {
+		next.Version, next.Floor = version+1, 0
+	} else {
+		next.Floor = version
+	}
 	return g.put(next)
 }

@@ -468,9 +468,9 @@ func (o simOwn) Held() (token.Record, time.Duration) {
 	return *r.Record, r.Nominal
 }
 
-func (o simOwn) ServeLocal(value token.Secret, wrote clock.Reading, life time.Duration) (int64, bool) {
+func (o simOwn) ServeLocal(source string, value token.Secret, wrote clock.Reading, life time.Duration) (int64, bool) {
 	o.inc.cluster.lone.Add(1)
-	return o.inc.view.Token(o.name).ServeLocal(value, wrote, life)
+	return o.inc.view.Token(o.name).ServeLocal(source, value, wrote, life)
 }
 
 // correct tells the leader of versions that the store does not know of, as package store does.

@@ -126,6 +126,9 @@ func (s *Server) RefreshToken(ctx context.Context, req *tokenbrokerv1.RefreshTok
 	if req.GetForce() && !t.Traits().Force {
 		return nil, badRequest("force", fmt.Sprintf("%s cannot be told to kill a token", t.Traits().Kind))
 	}
+	if s.view.Revision() == 0 {
+		return nil, storeAway() // there is no telling what the order is to replace
+	}
 	waiting, cancel := patience(ctx)
 	defer cancel()
 	request := token.Request{Kind: token.RequestRefresh, Name: t.Name(), Version: t.Version(), Force: req.GetForce()} // the leader knows no local version

@@ -171,7 +171,7 @@ func TestALocalTokenIsCalledThatWhereverItIsShown(t *testing.T) {
 	if diff := cmp.Diff([]bool{false, false, false, false}, local()); diff != "" {
 		t.Errorf("GetToken, ListTokens, GetStatus, metric of what the leader fetched (-want +got):\n%s", diff)
 	}
-	version, ok := w.view.Token(stable).ServeLocal(token.NewSecret("SECRET-alone"), w.clock.Read(), time.Hour)
+	version, ok := w.view.Token(stable).ServeLocal("", token.NewSecret("SECRET-alone"), w.clock.Read(), time.Hour)
 	if !ok || version <= 1 {
 		t.Fatalf("version %d, %v", version, ok)
 	}

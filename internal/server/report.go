@@ -19,7 +19,8 @@ const catchUpWait = 3 * time.Second
 // ReportInvalidToken implements the method of that name. A report of any version but the current one is answered like GetToken.
 //
 // A value that this replica fetched alone is unknown to the leader, which cannot ask about it. In its place the leader is told of the
-// version, and then fetches: that brings whatever the upstream gives out now.
+// version, and brings all replicas to its own value, or a newer one, under a version above; if the upstream refuses that, too, it can be
+// reported.
 //
 // After the leader's answer the token is read anew like in GetToken, too: what it confirmed may still be something that this replica
 // cannot promise.
@@ -36,12 +37,12 @@ func (s *Server) ReportInvalidToken(
 	if err != nil {
 		return nil, err
 	}
-	if r := t.Read(); version > 0 && version == r.Record.Version {
+	if r := t.Read(); version > 0 && (version == r.Record.Version || r.Local && version == t.Version()) {
 		request := token.Request{Kind: token.RequestReport, Name: t.Name(), Version: version}
-		if r.Local {
+		if r.Local && version == r.Record.Version {
 			request.Kind = token.RequestFloor
 		}
-		if err := s.pursue(waiting, request, t.Changed, newerThan(t, version)); err != nil {
+		if err := s.pursue(waiting, request, t.Changed, newerThan(t, r.Record.Version)); err != nil {
 			return nil, s.explain(err, fmt.Sprintf("the report of version %d of token %q", version, t.Name()))
 		}
 	}
@@ -111,6 +112,8 @@ func (s *Server) catchUp(ctx context.Context, t *view.Token, version int64) erro
 	switch {
 	case current >= version:
 		return nil
+	case proved && view.MayBeLocal(version, current):
+		return nil // of another replica, which went alone
 	case proved:
 		return badRequest("version", fmt.Sprintf("%d has never been handed out, the newest is %d", version, current))
 	case errors.Is(err, errPatience):

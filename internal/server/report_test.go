@@ -360,7 +360,7 @@ func TestPanicWhileAskingTheLeaderDoesNotEndTheReplica(t *testing.T) {
 func TestReportOfALocalTokenTellsTheLeaderOfItsVersion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := twoVersions(t)
-		local, served := w.view.Token(stable).ServeLocal(token.NewSecret("SECRET local"), w.clock.Read(), time.Hour)
+		local, served := w.view.Token(stable).ServeLocal("", token.NewSecret("SECRET local"), w.clock.Read(), time.Hour)
 		if !served {
 			t.Fatal("the local token is not served")
 		}

@@ -105,6 +105,9 @@ func (t *Token) apply(c Change) {
 	t.sightAttempt(&next, rec, now)
 
 	next.seen = max(old.seen, rec.Version)
+	if rec.Version > old.seen || !rec.Spent.ForcedAt.Equal(old.record.Spent.ForcedAt) {
+		next.heard = now.At
+	}
 	next.lost = rec.Version < old.seen && !c.Unreadable
 	next.local = old.local && rec.Version <= old.record.Version
 	another := rec.Version == old.record.Version && rec.Value != old.record.Value && !old.record.Value.IsZero()
@@ -116,6 +119,12 @@ func (t *Token) apply(c Change) {
 		t.count(&next, rec, now)
 	}
 	t.freeze(&next, old, rec, now)
+	if t.unsettled(rec) {
+		next.unsettled = now.At
+	}
+	if !next.local {
+		delete(t.view.locals, t.spec.Name)
+	}
 	next.record, next.known = &rec, true
 	t.replace(next)
 }
@@ -127,6 +136,7 @@ func (t *Token) apply(c Change) {
 func (t *Token) keep(old *snapshot, rec token.Record) token.Record {
 	kept := *old.record
 	kept.Pending = rec.Pending
+	kept.Condemned = old.record.Condemned || rec.Condemned && rec.Value == old.record.Value // whatever it is called there
 	kept.Doubt = rec.Doubt || t.unsettled(*old.record) || t.rotates(*old.record) || t.forcedSince(*old.record, rec)
 	return kept
 }
@@ -142,14 +152,15 @@ func (t *Token) sightAttempt(next *snapshot, rec token.Record, now clock.Reading
 	}
 }
 
-// renewed reports whether rec carries a value, or a life, that old did not.
+// renewed reports whether rec carries a value, or a life, that old did not. The same value may get a higher version; it may also have been
+// fetched alone, which tells more of its life than the store knows.
 func renewed(old *token.Record, rec token.Record) bool {
-	return rec.Version != old.Version || rec.Resolved.Attempt != old.Resolved.Attempt && !rec.IssuedAt.Equal(old.IssuedAt)
+	return rec.Value != old.Value || rec.Resolved.Attempt != old.Resolved.Attempt && !rec.IssuedAt.Equal(old.IssuedAt)
 }
 
 // count fixes when rec's value ends at the latest, whatever else happens.
 func (t *Token) count(next *snapshot, rec token.Record, now clock.Reading) {
-	if next.anchor != nil && rec.Resolved.Attempt == next.attempt {
+	if next.anchor != nil && rec.Resolved == (token.Resolution{Attempt: next.attempt, Outcome: token.OutcomeToken}) {
 		next.since, next.life, next.nominalEnd = next.anchor, rec.Life, next.anchor.at.Add(rec.Life)
 	} else {
 		next.since, next.nominalEnd = nil, t.byWallClock(rec, now)

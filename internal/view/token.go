@@ -48,6 +48,8 @@ type snapshot struct {
 	lost       bool          // the store's record is older than that, and was refused
 	local      bool          // the value was fetched by this replica alone, and the version is of its own making
 	unmerged   bool          // the store's record does not account for the version
+	heard      clock.Instant // when the store last told of a higher version, or of a forced attempt
+	unsettled  clock.Instant // when what it told last was unsettled
 	nominalEnd clock.Instant // meaningful while record has a value
 	since      *proof        // from which it was counted; nil if from the wall clock
 	life       time.Duration // that was counted from there

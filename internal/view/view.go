@@ -52,6 +52,7 @@ type View struct {
 	revision int64      // revision of the store that has been applied
 	head     int64      // mod revision of the head key that has been applied
 	moved    chan struct{}
+	locals   map[string]token.Record // local versions of tokens that a configuration replaced or took out
 }
 
 // proof says that the view was current at an instant.
@@ -63,7 +64,7 @@ type proof struct {
 
 // New returns a View without tokens; Configure adds them.
 func New(cfg Config) *View {
-	v := &View{clock: cfg.Clock, skew: cfg.Skew, syncWindow: cfg.SyncWindow, moved: make(chan struct{})}
+	v := &View{clock: cfg.Clock, skew: cfg.Skew, syncWindow: cfg.SyncWindow, moved: make(chan struct{}), locals: map[string]token.Record{}}
 	if v.skew == 0 {
 		v.skew = DefaultSkew
 	}
@@ -75,7 +76,7 @@ func New(cfg Config) *View {
 }
 
 // Configure replaces the set of tokens. A token that stays keeps what is known of it; one whose upstream changed its nature is
-// taken as new. Waiters on a removed token are woken. The caller must have the store loaded anew afterwards, so that new tokens
+// taken as new, and keeps no more than the version that this replica made up, if it did. Waiters on a removed token are woken. The caller must have the store loaded anew afterwards, so that new tokens
 // find their records.
 func (v *View) Configure(specs []Spec) error {
 	for _, spec := range specs {
@@ -98,11 +99,21 @@ func (v *View) Configure(specs []Spec) error {
 			continue
 		}
 		t := &Token{view: v, spec: spec}
-		t.cur.Store(&snapshot{record: &token.Record{}, changed: make(chan struct{})})
+		first := snapshot{record: &token.Record{}, changed: make(chan struct{})}
+		if held := old[spec.Name]; held != nil && held.Local() > 0 {
+			v.locals[spec.Name] = token.Record{Version: held.Local(), IssuedAt: held.cur.Load().record.IssuedAt}
+		}
+		if rec := v.locals[spec.Name]; rec.Version > 0 {
+			first.record, first.local, first.unmerged = &rec, true, true // without the value, which is another account's, perhaps
+		}
+		t.cur.Store(&first)
 		next[spec.Name] = t
 	}
 	v.tokens.Store(&next)
 	for name, t := range old {
+		if next[name] == nil && t.Local() > 0 {
+			v.locals[name] = token.Record{Version: t.Local(), IssuedAt: t.cur.Load().record.IssuedAt}
+		}
 		if next[name] != t {
 			close(t.cur.Load().changed)
 		}
@@ -148,7 +159,7 @@ func (v *View) Filled() bool {
 		return true
 	}
 	for _, t := range *v.tokens.Load() {
-		if !t.cur.Load().record.Value.IsZero() {
+		if t.Read().State != Expired {
 			return true
 		}
 	}

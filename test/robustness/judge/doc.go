@@ -48,14 +48,14 @@
 // contact: it may know less than its predecessor; and a version of its own that a process took with it when it ended.
 //
 // A version of a token has one value in all answers and records. It stood in etcd, unless the answer says that it is local; never so on a
-// rotating token. A value has one version, and beside it only local ones, and the one that a commit raised above a local one
+// rotating token. A value has one version, and beside it only local ones, and those that were raised above a local one
 // (or above those that a restored store had lost).
 //
 // # M: etcd's side
 //
 // porcupine decides, token by token, whether all writes and reads of the record can have happened one after another within their bounds,
 // each read finding what stood there, and each write being a step of the protocol from what it replaced: BEGIN, COMMIT, ABORT, the note
-// of a failure, doubt, condemnation, a raised floor; see step.go. The history begins with an empty record. A part for which no order is
+// of a failure, doubt, condemnation, a floor, a version above one that a replica made up; see step.go. The history begins with an empty record. A part for which no order is
 // found in time is undecided, and that is a violation.
 //
 // # A1: availability

@@ -19,7 +19,8 @@ const (
 	note    step = "note"    // nothing but the write itself
 	doubt   step = "doubt"   // an earlier leader's request was written late
 	condemn step = "condemn" // the value is known to be dead
-	floor   step = "floor"   // a replica served a version of its own making
+	floor   step = "floor"   // a replica served a version of its own making, and the value is not fit to go above it
+	above   step = "above"   // a healthy value goes above such a version
 	raise   step = "raise"   // the store lost versions that were served; only where it was restored
 	illegal step = "illegal" // anything else
 )
@@ -73,6 +74,10 @@ func (r rules) expect(old, next, want *history.Stored) (step, string) {
 	case next.Doubt && !old.Doubt:
 		want.Doubt = true
 		return doubt, ""
+	case next.Version > old.Version:
+		want.Version, want.Floor = next.Version, 0
+		healthy := old.Value != "" && old.Attempt == "" && !old.Doubt && !old.Condemned
+		return above, only(!r.rotating && healthy, "only a healthy value goes above a version that a replica made up, where one may fetch alone")
 	case next.Floor != old.Floor:
 		want.Floor = next.Floor
 		return floor, only(!r.rotating && next.Floor > old.Floor, "a floor rises, and only where a replica may fetch alone")

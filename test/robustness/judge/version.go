@@ -189,7 +189,7 @@ func (d *dossier) alone(k *tally, known map[int64]*history.Event) {
 		e := known[version]
 		value := valueOf(e)
 		i, stood := d.versions[version]
-		extra := !stood || d.writes[i].step == raise || i > 0 && d.writes[i-1].Floor > 0
+		extra := !stood || d.writes[i].step == raise || d.writes[i].step == above || i > 0 && d.writes[i-1].Floor > 0
 		switch {
 		case !extra && ordinary[value] != nil:
 			k.violate("one value has two versions", ordinary[value], e)

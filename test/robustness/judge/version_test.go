@@ -130,6 +130,9 @@ func TestAValueHasOneVersionButForWhatIsFetchedAlone(t *testing.T) {
 	s.begin(31, stable, "y")
 	s.put(32, stable, func(r *history.Stored) { r.Version, r.Attempt, r.Resolved = 79, "", "y" })
 	s.expect(t, "S2", 0, 2) // the first that is neither local nor raised
-	s.put(42, stable, func(r *history.Stored) { r.Version = 80 })
-	s.expect(t, "S2", 1, 2)
+	s.put(42, stable, func(r *history.Stored) { r.Version = 100 })
+	s.expect(t, "S2", 0, 3) // above what another replica made up
+	s.begin(51, stable, "z")
+	s.put(52, stable, func(r *history.Stored) { r.Version, r.Attempt, r.Resolved = 101, "", "z" })
+	s.expect(t, "S2", 1, 3) // a commit of the same value keeps its version
 }
