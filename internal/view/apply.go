@@ -178,9 +178,10 @@ func (t *Token) recount(s *snapshot, now clock.Reading) clock.Instant {
 	return max(s.nominalEnd, end)
 }
 
-// byWallClock is the nominal end as a late joiner counts it.
+// byWallClock is the nominal end as a late joiner counts it. However wrong the clocks are, no more is left than the whole life.
 func (t *Token) byWallClock(rec token.Record, now clock.Reading) clock.Instant {
-	return now.At.Add(rec.IssuedAt.Add(rec.Life).Sub(t.view.clock.Wall()) - t.view.skew)
+	left := rec.IssuedAt.Add(rec.Life).Sub(t.view.clock.Wall()) - t.view.skew
+	return now.At.Add(min(left, rec.Life))
 }
 
 // freeze fixes the end of the promise while a fetch may have rotated the token away, as of the last proof before that was seen. What

@@ -207,3 +207,12 @@ func TestNominalEndIsKnownForTheHeldVersionOnly(t *testing.T) {
 		}
 	})
 }
+
+// A wall clock that is minutes behind is no reason to promise more than there ever was.
+func TestALateJoinerNeverCountsMoreThanTheWholeLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReplica(t, clock.New(), stable("s"))
+		r.load(map[string]token.Record{"s": issued(1, time.Now().Add(10*time.Minute))})
+		r.mustEnd("s", life)
+	})
+}
