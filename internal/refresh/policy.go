@@ -49,7 +49,7 @@ const LeastVerify = 10 * time.Second
 const (
 	reasonNone      = "no token"
 	reasonUnsettled = "unsettled fetch"
-	reasonCondemned = "reported dead"
+	reasonCondemned = "known to be dead"
 	reasonSource    = "the configuration names another upstream"
 	reasonFloor     = "a replica serves a version of its own"
 	reasonAhead     = "ahead of expiry"

@@ -64,7 +64,7 @@ func TestTheEarliestRuleWinsButNeverLaterThanSafetyWants(t *testing.T) {
 		{"no token: now", nil, token.Record{}, noon, 0, 0, 0, "no token"},
 		{"a pending attempt: now", nil, with(func(r *token.Record) { r.Pending = &token.Intent{Attempt: "b"} }), noon, 2 * time.Hour, 0, 0, "unsettled fetch"},
 		{"in doubt: now", nil, with(func(r *token.Record) { r.Doubt = true }), noon, 2 * time.Hour, 0, 0, "unsettled fetch"},
-		{"condemned: now", nil, with(func(r *token.Record) { r.Condemned = true }), noon, 2 * time.Hour, 0, 0, "reported dead"},
+		{"condemned: now", nil, with(func(r *token.Record) { r.Condemned = true }), noon, 2 * time.Hour, 0, 0, "known to be dead"},
 		{"past the end: now", nil, healthy, noon.Add(3 * time.Hour), -time.Hour, 0, 0, "ahead of expiry"},
 		{"a short life is refreshed after a quarter of it", nil, with(func(r *token.Record) { r.Life = 10 * time.Minute }), noon, 10 * time.Minute, 150 * time.Second, 150 * time.Second, "ahead of expiry"},
 	} {

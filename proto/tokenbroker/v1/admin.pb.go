@@ -424,7 +424,7 @@ type TokenStatus struct {
 	// When the leader means to fetch next, on its wall clock. Unset if not known.
 	NextRefreshTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=next_refresh_time,json=nextRefreshTime,proto3" json:"next_refresh_time,omitempty"`
 	// Why it will fetch then: "ahead of expiry", "every 9h0m0s", "cron 0 30 2 * * * Asia/Shanghai", "no token",
-	// "unsettled fetch", "reported dead", "the configuration names another upstream", "a replica serves a version of its
+	// "unsettled fetch", "known to be dead", "the configuration names another upstream", "a replica serves a version of its
 	// own".
 	NextRefreshReason string `protobuf:"bytes,10,opt,name=next_refresh_reason,json=nextRefreshReason,proto3" json:"next_refresh_reason,omitempty"`
 	// The last fetch that failed. Kept after a success, with its time, until another fails.
