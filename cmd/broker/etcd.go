@@ -23,8 +23,9 @@ import (
 	"github.com/tokenbroker/tokenbroker/internal/embedded"
 )
 
-// How the connection to etcd is watched: a member that vanished without a word is noticed within dead time, which is short enough
-// for a leader to keep its session through another member.
+// How the connection to etcd is watched: a network that vanished without a word is noticed within dead time, by the kernel's
+// TCP_USER_TIMEOUT, as soon as anything is sent; that is short enough for a leader to keep its session through another member. gRPC's own
+// pings, which also notice a member that stands still, come no oftener than every 10 s, whatever is asked for here.
 const (
 	etcdDialTimeout   = 3 * time.Second
 	etcdKeepAlive     = time.Second

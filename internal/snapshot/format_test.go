@@ -108,7 +108,7 @@ func TestNothingThatAViewHoldsIsTakenForAContradiction(t *testing.T) {
 			"lose":  func(*rapid.T) { v.Load(v.Revision(), v.Revision()+1, 0, nil) },
 			"alone": func(rt *rapid.T) {
 				if value := token.NewSecret(values.Draw(rt, "value")); !value.IsZero() {
-					v.Token("t").ServeLocal(value, now.Read(), time.Hour)
+					v.Token("t").ServeLocal(v.Token("t").Traits().Source, value, now.Read(), time.Hour)
 				}
 			},
 			"": func(rt *rapid.T) {

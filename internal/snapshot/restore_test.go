@@ -78,7 +78,7 @@ func TestWhatIsNotConfiguredIsKeptUntilTheStoreIsSeen(t *testing.T) {
 		k := s.keeper(t)
 		k.Restore()
 		defer run(t, k)()
-		version, _ := s.view.Token("stable").ServeLocal(token.NewSecret("fetched alone"), s.clock.Read(), time.Hour)
+		version, _ := s.view.Token("stable").ServeLocal(s.view.Token("stable").Traits().Source, token.NewSecret("fetched alone"), s.clock.Read(), time.Hour)
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if got := s.versions(t); got["stable"] != version || got["unconfigured"] != 3 {

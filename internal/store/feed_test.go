@@ -521,7 +521,7 @@ func TestTheLeaderIsToldOfLocalVersions(t *testing.T) {
 	r.run(t)
 	r.awaitVersion(t, "s", 1)
 	proxy.Cut()
-	local, served := r.view.Token("s").ServeLocal(token.NewSecret("fetched alone"), c.Read(), time.Hour)
+	local, served := r.view.Token("s").ServeLocal("", token.NewSecret("fetched alone"), c.Read(), time.Hour)
 	if !served {
 		t.Fatal("the local value is not served")
 	}
