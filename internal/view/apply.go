@@ -158,12 +158,17 @@ func renewed(old *token.Record, rec token.Record) bool {
 	return rec.Value != old.Value || rec.Resolved.Attempt != old.Resolved.Attempt && !rec.IssuedAt.Equal(old.IssuedAt)
 }
 
-// count fixes when rec's value ends at the latest, whatever else happens.
+// count fixes when rec's value ends at the latest, whatever else happens. next has still the record that the replica held. An idempotent
+// upstream may have handed out the same value once more: then its end is known already, and no skew is allowed for beyond that.
 func (t *Token) count(next *snapshot, rec token.Record, now clock.Reading) {
 	if next.anchor != nil && rec.Resolved == (token.Resolution{Attempt: next.attempt, Outcome: token.OutcomeToken}) {
 		next.since, next.life, next.nominalEnd = next.anchor, rec.Life, next.anchor.at.Add(rec.Life)
 	} else {
+		known := next.nominalEnd
 		next.since, next.nominalEnd = nil, t.byWallClock(rec, now)
+		if next.known && rec.Value == next.record.Value {
+			next.nominalEnd = max(next.nominalEnd, min(known, next.nominalEnd.Add(t.view.skew)))
+		}
 	}
 }
 

@@ -107,6 +107,39 @@ func TestWhoDidNotSeeTheAttemptBeginCountsFromTheWallClock(t *testing.T) {
 	}
 }
 
+// An idempotent upstream answers with the same token until its last five minutes, and states what is left of it.
+func TestTheSameTokenOnceMoreIsWorthNoLessToWhoKnewIt(t *testing.T) {
+	for _, known := range []struct {
+		stated, want time.Duration
+		name         string
+	}{
+		{name: "what it knew", stated: life - time.Hour, want: life - time.Hour - time.Second},
+		{name: "what is stated now, if that is less", stated: 10 * time.Minute, want: 10 * time.Minute},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newReplica(t, clock.New(), stable("t"))
+			r.load(nil)
+			r.sync()
+			time.Sleep(time.Second)
+			pending := begun(token.Record{}, "a")
+			r.see("t", pending)
+			rec := committed(pending, time.Now())
+			r.see("t", rec)
+			r.mustEnd("t", life-time.Second)
+
+			time.Sleep(time.Hour) // in which nothing is heard
+			again := begun(rec, "b")
+			r.see("t", again)
+			same := committed(again, time.Now())
+			same.Version, same.Value, same.Life = rec.Version, rec.Value, known.stated
+			r.see("t", same)
+			if got := r.Token("t").Read().Nominal; got != known.want {
+				t.Errorf("%s: the token ends in %v, want %v", known.name, got, known.want)
+			}
+		})
+	}
+}
+
 // A token that Configure adds to a view in sync: the view's proofs covered everything but its record.
 func TestATokenThatWasAddedIsALateJoinersToken(t *testing.T) {
 	both(t, func(r *replica) {
