@@ -49,7 +49,7 @@ func edgeMutants() []Mutant {
 			Edits: []Edit{
 				{
 					File: "internal/server/report.go",
-					Old:  "version > 0 && version == r.Record.Version {\n",
+					Old:  "version > 0 && (version == r.Record.Version || r.Local && version == t.Version()) {\n",
 					New:  "r.Record.Version > 0 {\n\t\tversion = r.Record.Version\n",
 				},
 				{
