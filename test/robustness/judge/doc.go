@@ -74,9 +74,9 @@
 // # Q1: fetches
 //
 // Each attempt has a cause: no token yet, an attempt that was never settled (a lost answer, a change of leaders, a late one), a token known
-// to be dead, a replica that fetched alone, a token that nears its end, or an order, each of which serves one attempt. That sums up to
-// the protocol's bound on the number of attempts. After an attempt that may have issued a token the next one keeps W, or
-// the time that the order of requests needs. No attempt is beyond the daily budget as the record counts it, which M watches. And what
+// to be dead, a replica that fetched alone, a token that nears its end, or an order, each of which serves one attempt, and one of each
+// later leader. That sums up to the protocol's bound on the number of attempts. After an attempt that may have issued a token the next
+// one keeps W, or the time that the order of requests needs. No attempt is beyond the daily budget as the record counts it, which M watches. And what
 // WeChat issued to the brokers is matched one to one with attempts: one that was committed with its own, any other with one
 // that was never settled and can have issued it, or with a replica that was cut off from etcd and may have fetched alone.
 //

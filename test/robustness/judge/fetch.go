@@ -11,14 +11,14 @@ import (
 func (c *court) fetches() Check {
 	k := c.check("Q1", "each attempt has a cause, its distance to the last, a place in the budget, and issues one token at most")
 	for _, d := range c.dossiers {
-		orders := c.ordersFor(d)
+		orders := &orders{open: c.ordersFor(d)}
 		last := -1 // the last attempt
 		for i, w := range d.writes {
 			if w.step != begin {
 				continue
 			}
 			k.Judged++
-			c.justified(k, d, i, &orders)
+			c.justified(k, d, i, orders)
 			c.distant(k, d, last, i)
 			if d.DailyBudget > 0 && w.Fetches > d.DailyBudget {
 				k.violate(fmt.Sprintf("the %d. fetch of the day, where %d are allowed", w.Fetches, d.DailyBudget), w.event)
@@ -60,8 +60,33 @@ func (c *court) ordersFor(d *dossier) []*history.Event {
 	return orders
 }
 
-// justified judges that an attempt was called for. An order serves for one.
-func (c *court) justified(k *tally, d *dossier, i int, orders *[]*history.Event) {
+// orders are those of the operator for one token, as attempts use them up.
+type orders struct {
+	open []*history.Event
+	// last is the one that served last, for an attempt of a term.
+	last *history.Event
+	term int64
+}
+
+// serve reports whether an order called for an attempt. One serves for one attempt, and for one of each later leader: its predecessor may
+// have ended before it could take the order out of etcd.
+func (o *orders) serve(w write) bool {
+	for len(o.open) > 0 && o.open[0].Sent <= w.to {
+		o.last, o.term = o.open[0], w.Term
+		o.open = o.open[1:]
+		if w.from-o.last.Sent <= orderLife {
+			return true
+		}
+	}
+	if o.last == nil || o.term == w.Term || w.from-o.last.Sent > orderLife {
+		return false
+	}
+	o.term = w.Term
+	return true
+}
+
+// justified judges that an attempt was called for.
+func (c *court) justified(k *tally, d *dossier, i int, orders *orders) {
 	switch cause := c.causeOf(d, i, orders); cause {
 	case causeUnknown:
 		k.violate("an attempt that nothing called for", d.writes[i].event)
@@ -71,8 +96,8 @@ func (c *court) justified(k *tally, d *dossier, i int, orders *[]*history.Event)
 }
 
 // causeOf says why an attempt was begun. What stands in the record comes first; the time of day, which is known less exactly, after
-// that; an order, which may have come by chance, last. It takes from orders what it used, and what is too old.
-func (c *court) causeOf(d *dossier, i int, orders *[]*history.Event) string {
+// that; an order, which may have come by chance, last.
+func (c *court) causeOf(d *dossier, i int, orders *orders) string {
 	if i == 0 {
 		return causeNone
 	}
@@ -104,12 +129,8 @@ func (c *court) causeOf(d *dossier, i int, orders *[]*history.Event) string {
 	if w.to >= due {
 		return causeDue
 	}
-	for len(*orders) > 0 && (*orders)[0].Sent <= w.to {
-		order := (*orders)[0]
-		*orders = (*orders)[1:]
-		if w.from-order.Sent <= orderLife {
-			return causeOrder
-		}
+	if orders.serve(w) {
+		return causeOrder
 	}
 	if r != nil && (r.skewed.touch(span{t.From, w.to}) || c.wrongClock(d, r, t, w.to)) {
 		return causeClock

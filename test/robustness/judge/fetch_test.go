@@ -40,6 +40,12 @@ func TestAnAttemptHasACause(t *testing.T) {
 		{name: "an order that waited long", token: stable, at: 700, before: func(s *scene) { s.Issued[0].Ends = seconds(2000); s.order(101, stable) }},
 		{name: "an order for another token", token: stable, at: 40, before: func(s *scene) { s.order(39, classic) }, violated: 1},
 		{name: "an order that came after it", token: stable, at: 40, before: func(s *scene) { s.order(41, stable) }, violated: 1},
+		{name: "an order that was served by a leader who led no more", token: stable, at: 45, before: func(s *scene) {
+			s.order(39, stable)
+			s.fetch(40, stable, "b", 100)
+			s.elect(42, 3, true, "r2")
+			s.put(43, stable, func(r *history.Stored) { r.Term = 3 })
+		}},
 		{name: "an order that was served", token: stable, at: 45, before: func(s *scene) { s.order(39, stable); s.fetch(40, stable, "b", 100) }, violated: 1},
 		{name: "a wrong clock of who leads", token: stable, at: 40, before: func(s *scene) { s.fault(30, 50, "r1", history.EffectSkewed) }, excluded: 1},
 		{name: "a wrong clock of who follows", token: stable, at: 40, before: func(s *scene) { s.fault(30, 50, "r2", history.EffectSkewed) }, violated: 1},

@@ -87,11 +87,11 @@ func (c *court) figures() Figures {
 // refreshes counts what was done for one token.
 func (c *court) refreshes(d *dossier) Refreshes {
 	n := Refreshes{Attempts: map[string]int{}, Steps: map[string]int{}}
-	orders := c.ordersFor(d)
+	orders := &orders{open: c.ordersFor(d)}
 	for i, w := range d.writes {
 		n.Steps[string(w.step)]++
 		if w.step == begin {
-			n.Attempts[c.causeOf(d, i, &orders)]++
+			n.Attempts[c.causeOf(d, i, orders)]++
 		}
 	}
 	for _, t := range d.issued {
