@@ -19,6 +19,9 @@ type scripted struct {
 	traits token.Traits
 	value  string
 	during func()
+
+	renews bool // each answer brings another value
+	asked  int
 }
 
 func (u *scripted) Traits() token.Traits { return u.traits }
@@ -31,7 +34,11 @@ func (u *scripted) Fetch(_ context.Context, req token.FetchRequest) (token.Grant
 	}
 	req.AfterWrite()
 	u.during()
-	return token.Grant{Value: token.NewSecret(u.value), Life: u.traits.MaxLife}, nil
+	value := u.value
+	if u.asked++; u.renews {
+		value = fmt.Sprint("v", u.asked)
+	}
+	return token.Grant{Value: token.NewSecret(value), Life: u.traits.MaxLife}, nil
 }
 
 // byName is own of cmd/broker: it looks the token up each time.
@@ -115,8 +122,7 @@ func TestAReplicaThatIsCutOffFetchesBeforeItsTokenEnds(t *testing.T) {
 				if err := v.Configure([]view.Spec{{Name: "s", Traits: traits, Timing: token.TimingFor(5 * time.Minute)}}); err != nil {
 					t.Fatal(err)
 				}
-				n := 0
-				up := &scripted{traits: traits, during: func() { time.Sleep(500 * time.Millisecond) }}
+				up := &scripted{traits: traits, renews: true, during: func() { time.Sleep(500 * time.Millisecond) }}
 				r, err := refresh.New(refresh.Config{
 					Name: "s", Upstream: up, Timing: token.TimingFor(5 * time.Minute), Clock: c, Logger: slog.New(slog.DiscardHandler),
 					Jitter: func() float64 { return jitter },
@@ -126,7 +132,6 @@ func TestAReplicaThatIsCutOffFetchesBeforeItsTokenEnds(t *testing.T) {
 				}
 				ctx, stop := context.WithCancel(t.Context())
 				ended := make(chan struct{})
-				up.value = "v0"
 				go func() { defer close(ended); _ = r.RunAlone(ctx, byName{v}) }()
 				time.Sleep(15 * time.Second)
 				var gap time.Duration
@@ -135,8 +140,6 @@ func TestAReplicaThatIsCutOffFetchesBeforeItsTokenEnds(t *testing.T) {
 					if v.Token("s").Read().State != view.Active {
 						gap += 100 * time.Millisecond
 					}
-					up.value = fmt.Sprint("v", n)
-					n++
 				}
 				stop()
 				<-ended
