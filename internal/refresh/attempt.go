@@ -43,8 +43,8 @@ func (g *termRun) attempt(ctx context.Context, why string) error {
 	if g.rec.Pending == nil || g.rec.Pending.Attempt != intent.Attempt {
 		return nil // BEGIN had an unknown fate, and is settled
 	}
-	g.probes.begun = g.cfg.Clock.Now()
-	g.beQuiet(g.probes.begun)
+	g.begun = g.cfg.Clock.Now()
+	g.beQuiet(g.begun)
 
 	// gofail: var refreshAfterBegin struct{}
 	f := g.fetch(ctx, begun, forced)

@@ -122,6 +122,33 @@ func TestAReportRightAfterAFetchKeepsItsDistance(t *testing.T) {
 	})
 }
 
+// TestAReportRightAfterARotationSparesThePredecessor: followers may have promised it until W after the attempt, and callers hold it; the
+// fetch that replaces its dead successor kills it.
+func TestAReportRightAfterARotationSparesThePredecessor(t *testing.T) {
+	for _, change := range []string{"by the same leader", "by the next leader"} {
+		t.Run(change, func(t *testing.T) {
+			play(t, classic, func(s *scene) {
+				s.due()
+				s.until("the token was rotated", time.Minute, func() bool { return s.record().Version == 2 })
+				s.killCurrent()
+				rotated := s.begins()[1]
+				if change == "by the next leader" {
+					lead := s.etcd.leader()
+					lead.dies()
+					s.until("another leader", time.Minute, func() bool { l := s.etcd.leader(); return l != nil && l != lead })
+				}
+				if r := s.report(2); r.Verdict != token.VerdictExhausted {
+					t.Errorf("verdict %q (%s), want exhausted", r.Verdict, r.Reason)
+				}
+				s.until("the dead token is replaced", 10*time.Minute, func() bool { return s.record().Version == 3 })
+				if gap := s.begins()[2].Sub(rotated); gap < s.timing.W {
+					t.Errorf("the fetches are %v apart, want at least %v", gap, s.timing.W)
+				}
+			})
+		})
+	}
+}
+
 // TestAFloodOfReportsStaysOutOfTheReserve: another system rotates the token again and again, and every caller reports it.
 func TestAFloodOfReportsStaysOutOfTheReserve(t *testing.T) {
 	playWith(t, simSpec{name: stable, policy: refresh.Policy{DailyBudget: 20, Reserve: 5}}, func(s *scene) {

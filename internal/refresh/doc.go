@@ -53,6 +53,8 @@
 //   - D after the write of a late request, when it has been processed or never will be;
 //   - in a new term: W from the end of the first read; no wait only if no token was ever issued and nothing is pending or in doubt;
 //   - where the token is drained: G + P + D instead of W. No promise is left to protect, only the order of requests;
+//   - where it is condemned: the same, but never before W after the BEGIN of the attempt that brought it (in a new term: by wall clocks,
+//     less the skew): followers may still promise its predecessor, which another fetch would kill;
 //   - after ABORT: none.
 //
 // # Losing the lead
@@ -77,8 +79,8 @@
 // # Reports
 //
 // A report of invalidity counts only for the current version, and only after the upstream confirmed it where it can be asked. The
-// version is then condemned: no replica hands it out. The next fetch skips the drain, since nothing is left to protect, but never the
-// G + P + D for the order of requests; report-caused fetches keep 30 s apart and stay out of the budget's reserve. If an idempotent
+// version is then condemned: no replica hands it out. The next fetch skips the drain, since nothing is left to protect of it (see
+// the quiet wait for its predecessor), but never the G + P + D for the order of requests; report-caused fetches keep 30 s apart and stay out of the budget's reserve. If an idempotent
 // upstream answers with the condemned value, the next attempt is forced.
 //
 // If the policy wants it, the leader asks the upstream now and then by itself, as if somebody had reported the version: that it is dead

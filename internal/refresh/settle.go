@@ -72,8 +72,11 @@ func granted(rec token.Record, o token.Orphan, source, by string, now time.Time)
 // succeeded resets what a commit makes void.
 func (g *termRun) succeeded(ends clock.Instant) {
 	g.ends, g.retryAt, g.committed, g.forceNext, g.lost = ends, 0, true, false, 0
-	if !g.traits.Rotating {
+	switch {
+	case !g.traits.Rotating:
 		g.quiet = quietWait{} // it was for the forced attempt that has now succeeded
+	case g.rec.Version > 1:
+		g.elder = g.begun.Add(g.timing.W) // who promises the predecessor has not heard of the attempt, which was begun by then
 	}
 }
 

@@ -22,7 +22,9 @@ type termRun struct {
 	rev  int64        // its revision, as last read or written
 	ends clock.Instant
 
+	begun     clock.Instant // when the last attempt's BEGIN was answered; the first read, if there was none in this term
 	quiet     quietWait
+	elder     clock.Instant   // [rotating] until when the predecessor of the current value may be promised
 	retryAt   clock.Instant   // back-off: no scheduled attempt before
 	reported  clock.Instant   // when a report last condemned a value
 	unwritten map[string]bool // attempts whose BEGIN has an unknown fate; their requests were never written
@@ -53,7 +55,8 @@ func (g *termRun) win(ctx context.Context) error {
 	if err := g.adopt(entry); err != nil {
 		return err
 	}
-	g.probes.begun = read
+	g.begun = read
+	g.elder = g.elderAt(read)
 	if g.rec.Issued() {
 		g.beQuiet(read)
 	}
@@ -70,6 +73,9 @@ func (g *termRun) win(ctx context.Context) error {
 func (g *termRun) anothersPlace(f token.Failure) bool {
 	return localClass(f.Class) && f.Replica != g.cfg.Replica
 }
+
+// wallSkew is the largest difference between two replicas' wall clocks that is allowed for.
+const wallSkew = 30 * time.Second
 
 // localClass reports whether failures of a class depend on which replica asks.
 func localClass(c token.Class) bool {
@@ -125,13 +131,25 @@ func (g *termRun) next() (clock.Instant, string) {
 	return max(at, g.quietEnd()), why
 }
 
-// quietEnd is when the quiet wait is over. With the value condemned nobody's promise is left to protect, only the order of requests.
+// quietEnd is when the quiet wait is over. With the value condemned nobody's promise on it is left to protect, only the order of
+// requests, and what is promised of its predecessor.
 func (g *termRun) quietEnd() clock.Instant {
 	q := g.quiet
-	if g.rec.Condemned {
-		q.wait = min(q.wait, g.timing.Settled())
+	if !g.rec.Condemned {
+		return q.end()
 	}
-	return q.end()
+	q.wait = min(q.wait, g.timing.Settled())
+	return max(q.end(), g.elder)
+}
+
+// elderAt is elder as a new leader knows it at its first read: W after the request that brought the current value, by the wall clocks and
+// with their skew, and W after now at the latest.
+func (g *termRun) elderAt(read clock.Instant) clock.Instant {
+	if !g.traits.Rotating || g.rec.Version <= 1 {
+		return 0
+	}
+	passed := max(0, g.cfg.Clock.Wall().Sub(g.rec.IssuedAt)-wallSkew)
+	return read.Add(max(0, g.timing.W-passed))
 }
 
 // beQuiet starts a quiet wait after an attempt that ends, or may end, the life of another token: any on a rotating upstream, and a

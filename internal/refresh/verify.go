@@ -20,8 +20,6 @@ const (
 
 // probes is what a term remembers of asking the upstream whether the current value lives.
 type probes struct {
-	// begun is when the last attempt was begun, or the term.
-	begun clock.Instant
 	// last is when the upstream was asked last, or until when it wants to be left alone.
 	last clock.Instant
 	// failing: the last answer was none, which has been logged.
@@ -39,7 +37,7 @@ func (g *termRun) probeAt(attempt clock.Instant) clock.Instant {
 		g.policy.urgent(g.rec, g.left()): // it is fetched as often as can be
 		return never
 	}
-	at := max(g.probes.last.Add(g.policy.Verify), g.probes.begun.Add(max(g.policy.Verify, g.timing.D)), g.cfg.Clock.Now())
+	at := max(g.probes.last.Add(g.policy.Verify), g.begun.Add(max(g.policy.Verify, g.timing.D)), g.cfg.Clock.Now())
 	if at.Add(g.timing.F) >= attempt {
 		return never
 	}
