@@ -89,10 +89,11 @@ func (s *Scene) depose(ctx context.Context, rng *rand.Rand) (stop func()) {
 	if s.arm(ctx, beforeCommit, stopThere, nil) != nil {
 		return stop
 	}
-	if b, err := s.meetStopped(ctx, beforeCommit, rendezvous); err == nil {
+	b, err := s.meetStopped(ctx, beforeCommit, rendezvous)
+	_ = s.disarm(ctx, beforeCommit, b) // a broker that cannot be reached has none armed
+	if err == nil {
 		s.outlast(ctx, b)
 	}
-	_ = s.disarm(context.WithoutCancel(ctx), beforeCommit, nil) // a broker that cannot be reached has none armed
 	return stop
 }
 

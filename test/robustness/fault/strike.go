@@ -22,6 +22,7 @@ const (
 	// stopThere are the terms with which a broker stops itself at a failpoint, and window how long one that runs may take to say so.
 	stopThere = "1*return"
 	window    = time.Second
+	mostTries = 10
 )
 
 // strikeAt has the first broker that comes to a failpoint stop there, between two lines, and strikes it. What leads there is brought
@@ -33,7 +34,7 @@ func (s *Scene) strikeAt(ctx context.Context, name string, rng *rand.Rand, how f
 	wound := Wound{Clean: s.disarming(name, s.bringAbout(ctx, name, rng))}
 	b, err := s.meetStopped(ctx, name, rendezvous)
 	if err != nil {
-		return wound, errors.Join(err, s.disarm(context.WithoutCancel(ctx), name, nil))
+		return wound, errors.Join(err, s.disarm(ctx, name, nil))
 	}
 	wound.Replica, wound.Struck, wound.Heal = b.ID, s.Recorder.Now()-look, func(ctx context.Context) error { return undo(b, ctx) }
 	if err := how(b); err != nil {
@@ -51,8 +52,8 @@ func (s *Scene) panicAt(ctx context.Context, name string, rng *rand.Rand) (Wound
 	wound := Wound{Detail: "by a panic", Heal: s.startBrokers, Clean: s.disarming(name, s.bringAbout(ctx, name, rng))}
 	for began := time.Now(); time.Since(began) < rendezvous && len(s.dead()) == 0 && pause(ctx, look); {
 	}
-	err := s.disarm(context.WithoutCancel(ctx), name, nil)
-	pause(ctx, 5*look) // who was dying is dead then
+	err := s.disarm(ctx, name, nil)
+	pause(context.WithoutCancel(ctx), 5*look) // who was dying is dead then
 	dead := s.dead()
 	if len(dead) == 0 {
 		return wound, errors.Join(err, fmt.Errorf("%w: no broker came to %s", ErrMoot, name))
@@ -110,19 +111,14 @@ func (s *Scene) meet(ctx context.Context, name string, but *site.Broker, within 
 	return nil, fmt.Errorf("%w: no broker came to %s", ErrMoot, name)
 }
 
-// arm sets the terms of a failpoint on every broker that runs, but one. A broker that has just started knows its failpoints a moment later.
+// arm sets the terms of a failpoint on every broker that runs, but one; or on none, if that fails.
 func (s *Scene) arm(ctx context.Context, name, terms string, but *site.Broker) error {
 	for _, b := range s.Site.Brokers {
 		if b == but {
 			continue
 		}
-		err := b.Failpoint(ctx, name, terms)
-		switch {
-		case err == nil || !b.Running():
-		case strings.Contains(err.Error(), runtime.ErrNoExist.Error()):
-			return fmt.Errorf("%w: no broker has the package of %s in it", ErrMoot, name)
-		default:
-			return err
+		if err := set(ctx, b, name, terms); err != nil {
+			return errors.Join(err, s.disarm(ctx, name, but))
 		}
 	}
 	return nil
@@ -130,25 +126,49 @@ func (s *Scene) arm(ctx context.Context, name, terms string, but *site.Broker) e
 
 // disarm turns a failpoint off on every broker that runs, but one, and lets those go on that have stopped there after the first.
 func (s *Scene) disarm(ctx context.Context, name string, but *site.Broker) error {
+	var errs []error
 	for _, b := range s.Site.Brokers {
-		for b != but && b.Running() {
-			if b.StandsStill() {
-				if err := errors.Join(b.Pause(), b.Resume()); err != nil && b.Running() {
-					return err
-				}
-			}
-			actx, cancel := context.WithTimeout(ctx, window)
-			err := b.Failpoint(actx, name, "")
-			cancel()
-			if err == nil {
-				break
-			}
-			if !pause(ctx, look) {
-				return err
-			}
+		if b != but {
+			errs = append(errs, set(ctx, b, name, ""))
 		}
 	}
-	return nil
+	pause(context.WithoutCancel(ctx), look) // somebody may have come there just before
+	return errors.Join(append(errs, s.release(but))...)
+}
+
+// release lets every broker go on, but one: it may have stopped itself at a failpoint. To go on harms nobody who runs.
+func (s *Scene) release(but *site.Broker) error {
+	var errs []error
+	for _, b := range s.Site.Brokers {
+		if b != but {
+			errs = append(errs, b.Resume())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// set sets the terms of a failpoint, also when the run ends meanwhile: it must be known whether they are set. A broker that stands still
+// at a failpoint does not answer, and is let go on; one that has just started knows its failpoints a moment later.
+func set(ctx context.Context, b *site.Broker, name, terms string) error {
+	ctx = context.WithoutCancel(ctx)
+	for try := 1; ; try++ {
+		actx, cancel := context.WithTimeout(ctx, window)
+		err := b.Failpoint(actx, name, terms)
+		cancel()
+		switch {
+		case err == nil || !b.Running():
+			return nil
+		case try < mostTries:
+		case strings.Contains(err.Error(), runtime.ErrNoExist.Error()):
+			return fmt.Errorf("%w: %s is in no package of the broker", ErrMoot, name)
+		default:
+			return err
+		}
+		if err := b.Resume(); err != nil {
+			return err
+		}
+		pause(ctx, 5*look)
+	}
 }
 
 // disarming returns a Wound.Clean that ends what brings brokers to a failpoint, and disarms it.
