@@ -183,11 +183,10 @@ func TestTheFenceAndTheRevisionAreBothNeeded(t *testing.T) {
 				time.Sleep(time.Minute)
 				w.at(stepAnswer, after, deposeAndPause(token.TimingFor(j.overlap).W+10*time.Second))
 				time.Sleep(3 * time.Hour)
-				conflicts := len(w.etcd.conflicts)
-				w.etcd.conflicts = nil
+				conflicts := w.etcd.takeConflicts()
 				w.close()
-				if (conflicts > 0) != c.broken {
-					t.Errorf("%d conflicts, want some: %v", conflicts, c.broken)
+				if (len(conflicts) > 0) != c.broken {
+					t.Errorf("the conflicts are %q, want some: %v", conflicts, c.broken)
 				}
 			})
 		})

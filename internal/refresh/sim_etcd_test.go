@@ -192,6 +192,15 @@ func (e *etcd) check(name string, old, rec token.Record) {
 	e.versions[name][rec.Version] = rec.Value.Reveal()
 }
 
+// takeConflicts returns the violations so far, and forgets them.
+func (e *etcd) takeConflicts() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	taken := e.conflicts
+	e.conflicts = nil
+	return taken
+}
+
 func (e *etcd) putOrphan(name string, o token.Orphan) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
