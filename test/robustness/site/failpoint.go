@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
+
+	"go.etcd.io/gofail/runtime"
 )
 
 // gofail turns the failpoints of one process on and off.
@@ -28,7 +31,9 @@ func (b *Broker) Failpoint(ctx context.Context, name, terms string) error {
 		}
 		method = http.MethodDelete
 	}
-	if _, err := b.host.request(ctx, method, "http://"+b.gofail.address+"/"+name, terms); err != nil {
+	_, err := b.host.request(ctx, method, "http://"+b.gofail.address+"/"+name, terms)
+	// It was turned off already, if the answer to the request before was lost.
+	if err != nil && (terms != "" || !strings.Contains(err.Error(), runtime.ErrDisabled.Error())) {
 		return fmt.Errorf("setting failpoint %s of %s: %w", name, b.ID, err)
 	}
 	b.set = slices.DeleteFunc(b.set, func(other string) bool { return other == name })
