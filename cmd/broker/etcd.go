@@ -19,6 +19,8 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/tokenbroker/tokenbroker/internal/embedded"
 )
@@ -63,13 +65,24 @@ func dialEtcd(c etcdConfig, endpoints []string, log *slog.Logger) (*clientv3.Cli
 // authenticateLater lets clientv3.New return although etcd is away. Given a password, New asks etcd for a token of its own, and fails
 // if that does; told that none is needed it does not mind, and asks when a call is refused for want of one. So only its first question
 // is answered in etcd's stead.
+//
+// Who comes with a client certificate is not refused for want of a token: etcd takes the certificate's name for the user, and denies what
+// that one may not do. Before the first token, this is the same.
 func authenticateLater() grpc.UnaryClientInterceptor {
-	var asked atomic.Bool
+	var asked, authenticated atomic.Bool
 	return func(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-		if method == etcdserverpb.Auth_Authenticate_FullMethodName && !asked.Swap(true) {
+		authenticates := method == etcdserverpb.Auth_Authenticate_FullMethodName
+		if authenticates && !asked.Swap(true) {
 			return rpctypes.ErrGRPCAuthNotEnabled
 		}
-		return invoke(ctx, method, req, reply, conn, opts...)
+		err := invoke(ctx, method, req, reply, conn, opts...)
+		switch {
+		case authenticates && err == nil:
+			authenticated.Store(true)
+		case status.Code(err) == codes.PermissionDenied && asked.Load() && !authenticated.Load():
+			return rpctypes.ErrGRPCUserEmpty
+		}
+		return err
 	}
 }
 

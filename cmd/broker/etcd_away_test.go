@@ -3,12 +3,18 @@ package main
 import (
 	"context"
 	"log/slog"
+	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/tokenbroker/tokenbroker/internal/etcdtest"
 	"github.com/tokenbroker/tokenbroker/internal/token"
@@ -53,6 +59,55 @@ func TestAClientWithAPasswordIsThereBeforeItsEtcd(t *testing.T) {
 		if refusal == "" && err != nil || refusal != "" && (err == nil || !strings.Contains(err.Error(), refusal)) {
 			t.Errorf("with the %s: %v", password, err)
 		}
+	}
+}
+
+// named is an etcd that knows its client by a certificate whose name may do nothing: without a token it denies everything.
+type named struct {
+	etcdserverpb.UnimplementedKVServer
+	etcdserverpb.UnimplementedAuthServer
+}
+
+func (named) Authenticate(_ context.Context, req *etcdserverpb.AuthenticateRequest) (*etcdserverpb.AuthenticateResponse, error) {
+	if req.Name != "tokenbroker" || req.Password != "right-password" {
+		return nil, rpctypes.ErrGRPCAuthFailed
+	}
+	return &etcdserverpb.AuthenticateResponse{Header: &etcdserverpb.ResponseHeader{}, Token: "the token"}, nil
+}
+
+func (named) Range(ctx context.Context, _ *etcdserverpb.RangeRequest) (*etcdserverpb.RangeResponse, error) {
+	if md, _ := metadata.FromIncomingContext(ctx); !slices.Equal(md.Get("token"), []string{"the token"}) {
+		return nil, rpctypes.ErrGRPCPermissionDenied
+	}
+	return &etcdserverpb.RangeResponse{Header: &etcdserverpb.ResponseHeader{}}, nil
+}
+
+func TestAClientWithACertificateAndAPasswordLogsIn(t *testing.T) {
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	etcdserverpb.RegisterKVServer(server, named{})
+	etcdserverpb.RegisterAuthServer(server, named{})
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	defer func() {
+		server.Stop()
+		<-ended
+	}()
+	for password, want := range map[string]string{"right-password": "", "wrong-password": "authentication failed"} {
+		c := etcdConfig{Username: "tokenbroker", Password: token.NewSecret(password)}
+		client, err := dialEtcd(c, []string{"http://" + listener.Addr().String()}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		if _, err = client.Get(ctx, "key"); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("with the %s: %v", password, err)
+		}
+		cancel()
+		_ = client.Close()
 	}
 }
 
