@@ -159,15 +159,20 @@ func renewed(old *token.Record, rec token.Record) bool {
 }
 
 // count fixes when rec's value ends at the latest, whatever else happens. next has still the record that the replica held. An idempotent
-// upstream may have handed out the same value once more: then its end is known already, and no skew is allowed for beyond that.
+// upstream may have handed out the same value once more: then its end is known already, and no skew is allowed for beyond that. If no wall
+// clock was needed to know it, none can put it off: who leads may have a wrong one.
 func (t *Token) count(next *snapshot, rec token.Record, now clock.Reading) {
 	if next.anchor != nil && rec.Resolved == (token.Resolution{Attempt: next.attempt, Outcome: token.OutcomeToken}) {
 		next.since, next.life, next.nominalEnd = next.anchor, rec.Life, next.anchor.at.Add(rec.Life)
 	} else {
-		known := next.nominalEnd
+		known, since := next.nominalEnd, next.since
 		next.since, next.nominalEnd = nil, t.byWallClock(rec, now)
 		if next.known && rec.Value == next.record.Value {
-			next.nominalEnd = max(next.nominalEnd, min(known, next.nominalEnd.Add(t.view.skew)))
+			known = min(known, next.nominalEnd.Add(t.view.skew))
+			if next.since = since; since == nil {
+				known = max(known, next.nominalEnd)
+			}
+			next.nominalEnd = known
 		}
 	}
 }

@@ -111,9 +111,11 @@ func TestWhoDidNotSeeTheAttemptBeginCountsFromTheWallClock(t *testing.T) {
 func TestTheSameTokenOnceMoreIsWorthNoLessToWhoKnewIt(t *testing.T) {
 	for _, known := range []struct {
 		stated, want time.Duration
+		ahead        time.Duration // the leader's clock
 		name         string
 	}{
 		{name: "what it knew", stated: life - time.Hour, want: life - time.Hour - time.Second},
+		{name: "what it knew without a clock", stated: life - time.Hour, ahead: 10 * time.Minute, want: life - time.Hour - time.Second},
 		{name: "what is stated now, if that is less", stated: 10 * time.Minute, want: 10 * time.Minute},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -130,7 +132,7 @@ func TestTheSameTokenOnceMoreIsWorthNoLessToWhoKnewIt(t *testing.T) {
 			time.Sleep(time.Hour) // in which nothing is heard
 			again := begun(rec, "b")
 			r.see("t", again)
-			same := committed(again, time.Now())
+			same := committed(again, time.Now().Add(known.ahead))
 			same.Version, same.Value, same.Life = rec.Version, rec.Value, known.stated
 			r.see("t", same)
 			if got := r.Token("t").Read().Nominal; got != known.want {
