@@ -147,7 +147,7 @@ func (c *court) fresh(d *dossier, r *replica, t *history.Issued, at time.Duratio
 }
 
 // wrongClock reports whether a replica may count the life of a value by a wrong wall clock (A4): it counts by wall clocks, and its own
-// has been wrong since the value was issued, or the one of who fetched it was wrong then.
+// has been wrong since the value was issued, or the one of who fetched it, or got it once more, was wrong then.
 func (c *court) wrongClock(d *dossier, r *replica, t *history.Issued, until time.Duration) bool {
 	if c.fresh(d, r, t, until) {
 		return false
@@ -161,5 +161,10 @@ func (c *court) wrongClock(d *dossier, r *replica, t *history.Issued, until time
 			return true
 		}
 	}
-	return false
+	first, committed := d.commits[t.Value]
+	return committed && slices.ContainsFunc(d.writes[first:], func(w write) bool {
+		other := c.replica[c.terms[w.Term]]
+		return w.step == commit && w.Value == t.Value && w.from <= until && other != nil &&
+			other.skewed.touch(span{w.from - d.Timing.F - d.Timing.D, w.to})
+	})
 }

@@ -192,6 +192,21 @@ func TestAWrongClockOfWhoFetchedExcusesWhoWasNotThere(t *testing.T) {
 	s.expect(t, "S1", 0, 1)
 }
 
+func TestAWrongClockOfWhoGotATokenOnceMoreExcusesWhoCountsByIt(t *testing.T) {
+	t.Parallel()
+	s := newScene()
+	s.elect(1, 1, true, "r2", "r1")
+	s.fetch(20, stable, "a", 80.1).Replica = "r2"
+	s.begin(40, stable, "again")
+	s.commit(40.2, stable, "a")
+	s.get(60, "r1", stable, 1, "a", 30)
+	s.expect(t, "S1", 1, 0)
+	s.fault(35, 45, "r2", history.EffectSkewed)
+	s.expect(t, "S1", 1, 0) // r1 was there when the token was fetched
+	s.restart(25, 30, "r1")
+	s.expect(t, "S1", 0, 1)
+}
+
 func TestAPromiseOnALocalTokenHoldsUntilAnotherIsCommitted(t *testing.T) {
 	t.Parallel()
 	s := newScene()
