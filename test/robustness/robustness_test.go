@@ -1,7 +1,6 @@
 package main
 
 import (
-	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -10,10 +9,11 @@ import (
 // handful are the faults of the short form: one of each part, and those that cost others most.
 const handful = "kill-leader,pause-leader,cut-off,etcd-restart,etcd-leader-moves,wechat-answer-lost,wechat-lost-then-refused,crash-at-refreshBeforeCommit"
 
-// The short form of a run, for `make test`. `make robustness` is the long one.
+// The short form of a run, for `make test`: always the same choices, so that it tells of the change at hand. `make robustness` is the long
+// one, and makes others each time.
 func TestPromisesAreKeptThroughAHandfulOfFaults(t *testing.T) {
 	t.Parallel()
-	f := flags{seed: rand.Uint64N(1e6), duration: 15 * time.Second, calm: 4 * time.Second, faults: handful}
+	f := flags{seed: 1, duration: 15 * time.Second, calm: 4 * time.Second, faults: handful}
 	place, err := newHome("")
 	if err != nil {
 		t.Fatal(err)
