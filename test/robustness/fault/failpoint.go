@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tokenbroker/tokenbroker/test/robustness/history"
@@ -56,6 +57,11 @@ func refused(name string) int {
 	default:
 		return 0
 	}
+}
+
+// takesDeposed reports whether only a deposed leader with an outcome in hand comes to a failpoint.
+func takesDeposed(name string) bool {
+	return strings.HasSuffix(name, "Orphan") || name == "storeBeforeLeave"
 }
 
 // pausedInTheAct is most often beyond the session's TTL: then the broker wakes deposed.

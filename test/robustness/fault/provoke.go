@@ -68,7 +68,7 @@ func (s *Scene) bringAbout(ctx context.Context, name string, rng *rand.Rand) (st
 			ctx := context.WithoutCancel(ctx)
 			_ = errors.Join(wound.Heal(ctx), wound.Clean(ctx)) // they cannot fail
 		}
-	case strings.HasSuffix(name, "Orphan"), name == "storeBeforeLeave":
+	case takesDeposed(name):
 		return s.depose(ctx, rng)
 	case strings.HasPrefix(name, "leader"), strings.HasSuffix(name, "FirstRead"):
 		ended := make(chan struct{})

@@ -124,12 +124,23 @@ func (s *Scene) arm(ctx context.Context, name, terms string, but *site.Broker) e
 	return nil
 }
 
-// disarm turns a failpoint off on every broker that runs, but one, and lets those go on that have stopped there after the first.
+// armedFor are the failpoints that are armed for a strike at one of them: who is to leave an orphan must be deposed first.
+func armedFor(name string) []string {
+	if takesDeposed(name) {
+		return []string{name, beforeCommit}
+	}
+	return []string{name}
+}
+
+// disarm turns a failpoint off on every broker that runs, but one, and what was armed besides for the sake of it. It lets those go on
+// that have stopped there after the first.
 func (s *Scene) disarm(ctx context.Context, name string, but *site.Broker) error {
 	var errs []error
 	for _, b := range s.Site.Brokers {
-		if b != but {
-			errs = append(errs, set(ctx, b, name, ""))
+		for _, each := range armedFor(name) {
+			if b != but {
+				errs = append(errs, set(ctx, b, each, ""))
+			}
 		}
 	}
 	pause(context.WithoutCancel(ctx), look) // somebody may have come there just before
