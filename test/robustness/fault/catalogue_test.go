@@ -72,6 +72,7 @@ func TestFaultsAreSelectedByName(t *testing.T) {
 		{[]string{"restart"}, []string{"restart"}},
 		{[]string{"pause-at-refreshBeforeB*", "restart"}, []string{"pause-at-refreshBeforeBegin", "restart"}},
 		{[]string{"clock-*"}, []string{"clock-wrong", "clock-jumps"}},
+		{[]string{"pause-etcd-*"}, []string{"pause-etcd-leader", "pause-etcd-follower"}},
 	} {
 		got, err := fault.Select(catalogue(), c.names)
 		var names []string

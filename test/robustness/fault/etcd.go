@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/tokenbroker/tokenbroker/internal/netfault"
 	"github.com/tokenbroker/tokenbroker/test/robustness/history"
+	"github.com/tokenbroker/tokenbroker/test/robustness/site"
 )
 
 // members are the faults of etcd itself.
@@ -38,6 +40,14 @@ func members() []Fault {
 			Weight: 3, Breaks: Etcd, Effects: []string{history.EffectCut}, Lasts: lasting(0, time.Second), Inject: moveEtcdLeader,
 		},
 		{
+			Name: "pause-etcd-leader", About: "SIGSTOP of the member that leads etcd for 1 s to beyond the session's TTL and the quiet wait, then SIGCONT: it wakes deposed",
+			Weight: 2, Breaks: Etcd, Effects: []string{history.EffectCut}, Lasts: paused, Inject: suspendMember((*Scene).etcdLeader),
+		},
+		{
+			Name: "pause-etcd-follower", About: "the same with another member: what speaks to it hears nothing, and is not told",
+			Weight: 1, Breaks: Etcd, Effects: []string{history.EffectCut}, Lasts: paused, Inject: suspendMember((*Scene).etcdFollower),
+		},
+		{
 			Name: "etcd-full", About: "etcd's space is used up: it raises its alarm and refuses writes",
 			Weight: 1, Breaks: Etcd, Effects: []string{history.EffectCut}, Lasts: lasting(2*time.Second, 25*time.Second), Inject: fillEtcd,
 		},
@@ -64,6 +74,33 @@ func loseEtcdLeader(ctx context.Context, s *Scene, _ *rand.Rand) (Wound, error) 
 		return Wound{}, err
 	}
 	return Wound{Detail: m.Name, Heal: m.Start}, m.Kill()
+}
+
+func (s *Scene) etcdLeader(ctx context.Context, _ *rand.Rand) (*site.Member, error) {
+	return s.Site.EtcdLeader(ctx)
+}
+
+func (s *Scene) etcdFollower(ctx context.Context, rng *rand.Rand) (*site.Member, error) {
+	leader, err := s.Site.EtcdLeader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return pick(rng, slices.DeleteFunc(slices.Clone(s.Site.Members), func(m *site.Member) bool { return m == leader })), nil
+}
+
+// suspendMember pauses a member: its connections stay open, and the kernel takes new ones for it.
+func suspendMember(choose func(*Scene, context.Context, *rand.Rand) (*site.Member, error)) func(context.Context, *Scene, *rand.Rand) (Wound, error) {
+	return func(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) {
+		m, err := choose(s, ctx, rng)
+		if err != nil {
+			return Wound{}, err
+		}
+		if err := m.Pause(); err != nil {
+			return Wound{}, err
+		}
+		stop := s.provoke(ctx, pick(rng, s.Tokens).Name, rng)
+		return Wound{Detail: m.Name, Heal: func(context.Context) error { return m.Resume() }, Clean: ending(stop)}, nil
+	}
 }
 
 func loseQuorum(_ context.Context, s *Scene, rng *rand.Rand) (Wound, error) {

@@ -48,6 +48,33 @@ func TestAMemberWithoutItsPeersDoesNotLead(t *testing.T) {
 	}
 }
 
+func TestAPausedMemberLosesTheLeadAndWakesDeposed(t *testing.T) {
+	t.Parallel()
+	s, _ := start(t)
+	m := etcdLeader(t, s)
+	if err := m.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "another member leads", func(ctx context.Context) bool {
+		other, err := s.EtcdLeader(ctx)
+		return err == nil && other != m
+	})
+	eventually(t, "the others go on", func(ctx context.Context) bool {
+		_, err := etcdLeader(t, s).Client().Put(ctx, "/elsewhere", "v")
+		return err == nil
+	})
+	if err := m.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the member reads what the others wrote", func(ctx context.Context) bool {
+		resp, err := m.Client().Get(ctx, "/elsewhere")
+		return err == nil && resp.Count == 1
+	})
+	if etcdLeader(t, s) == m {
+		t.Error("a member that woke leads as before")
+	}
+}
+
 func TestEtcdIsLedFilledAndCompactedAsTold(t *testing.T) {
 	t.Parallel()
 	s, _ := start(t)
