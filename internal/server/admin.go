@@ -150,7 +150,7 @@ func (s *Server) RefreshToken(ctx context.Context, req *tokenbrokerv1.RefreshTok
 	if t.Removed() {
 		return nil, s.removed(t.Name())
 	}
-	return &tokenbrokerv1.RefreshTokenResponse{Token: new(tokenMessage).fill(t.Name(), t.Read())}, nil
+	return &tokenbrokerv1.RefreshTokenResponse{Token: new(tokenMessage).fill(t, t.Read())}, nil
 }
 
 // killed looks for the result of a forced refresh after the given version: any newer version would not do, since what an ordinary

@@ -21,9 +21,10 @@ type tokenMessage struct {
 }
 
 // fill describes the token without its value.
-func (m *tokenMessage) fill(name string, r view.Reading) *tokenbrokerv1.Token {
-	t := &m.token
-	t.Name = name
+func (m *tokenMessage) fill(of *view.Token, r view.Reading) *tokenbrokerv1.Token {
+	t, traits := &m.token, of.Traits()
+	t.Name = of.Name()
+	t.Upstream, t.AppId = traits.Kind, traits.AppID
 	t.Version = r.Record.Version
 	t.State = stateMessage(r.State)
 	t.Local = r.Local
@@ -39,8 +40,8 @@ func (m *tokenMessage) fill(name string, r view.Reading) *tokenbrokerv1.Token {
 }
 
 // fillWithValue describes the token and hands out its value, unless there is nothing left of it that a caller could use.
-func (m *tokenMessage) fillWithValue(name string, r view.Reading) *tokenbrokerv1.Token {
-	t := m.fill(name, r)
+func (m *tokenMessage) fillWithValue(of *view.Token, r view.Reading) *tokenbrokerv1.Token {
+	t := m.fill(of, r)
 	if r.State != view.Expired {
 		t.AccessToken = r.Record.Value.Reveal()
 	}
@@ -95,7 +96,7 @@ func (s *Server) ListTokens(_ context.Context, _ *tokenbrokerv1.ListTokensReques
 	response := &tokenbrokerv1.ListTokensResponse{Tokens: make([]*tokenbrokerv1.Token, 0, len(names))}
 	for i, name := range names {
 		if t := s.view.Token(name); t != nil {
-			response.Tokens = append(response.Tokens, messages[i].fill(name, t.Read()))
+			response.Tokens = append(response.Tokens, messages[i].fill(t, t.Read()))
 		}
 	}
 	return response, nil

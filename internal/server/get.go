@@ -46,7 +46,7 @@ func (s *Server) GetToken(ctx context.Context, req *tokenbrokerv1.GetTokenReques
 		}
 	}
 	a := new(getAnswer)
-	a.response.Token = a.fillWithValue(t.Name(), r)
+	a.response.Token = a.fillWithValue(t, r)
 	return &a.response, nil
 }
 

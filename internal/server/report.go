@@ -55,7 +55,7 @@ func (s *Server) ReportInvalidToken(
 			return nil, err
 		}
 	}
-	return &tokenbrokerv1.ReportInvalidTokenResponse{Token: new(tokenMessage).fillWithValue(t.Name(), r)}, nil
+	return &tokenbrokerv1.ReportInvalidTokenResponse{Token: new(tokenMessage).fillWithValue(t, r)}, nil
 }
 
 // newerThan looks for a version after the given one. A token that was removed has nothing more to wait for.

@@ -55,10 +55,11 @@ func Options(maxConnectionAge time.Duration) []grpc.ServerOption {
 	}
 }
 
-// Run serves on the listener, which it closes, until ctx ends. Then it reports NOT_SERVING, ends the waits and streams with
+// Run serves on the listeners, which it closes, until ctx ends: one for callers elsewhere, and perhaps one for those in this process, who
+// are treated alike. Then it reports NOT_SERVING, ends the waits and streams with
 // UNAVAILABLE, lets the other calls finish within Config.DrainTimeout, and cuts off the rest. It returns nil then; before that, the
 // error for which it could not serve. No goroutine of it outlives it. A Server runs once.
-func (s *Server) Run(ctx context.Context, listener net.Listener) error {
+func (s *Server) Run(ctx context.Context, listeners ...net.Listener) error {
 	g := grpc.NewServer(Options(s.cfg.MaxConnectionAge)...)
 	s.Register(g)
 	grpc_health_v1.RegisterHealthServer(g, healthService{Server: s.health, ending: s.ending})
@@ -72,13 +73,15 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	defer stopLoading()
 	running.Go(func() { s.announce(loading) })
 
-	served := make(chan error, 1)
-	running.Go(func() { served <- g.Serve(listener) })
+	served := make(chan error, len(listeners))
+	for _, l := range listeners {
+		running.Go(func() { served <- fmt.Errorf("serving gRPC on %v: %w", l.Addr(), g.Serve(l)) })
+	}
 	select {
 	case err := <-served:
 		s.endWaits()
 		g.Stop()
-		return fmt.Errorf("serving gRPC on %v: %w", listener.Addr(), err)
+		return err
 	case <-ctx.Done():
 		s.drain(g)
 		return nil

@@ -36,7 +36,7 @@ func (s *Server) WatchToken(req *tokenbrokerv1.WatchTokenRequest, stream grpc.Se
 		}
 		r := t.Read()
 		if sent.outdated(r) {
-			message := &tokenbrokerv1.WatchTokenResponse{Token: new(tokenMessage).fillWithValue(t.Name(), r)}
+			message := &tokenbrokerv1.WatchTokenResponse{Token: new(tokenMessage).fillWithValue(t, r)}
 			if err := stream.Send(message); err != nil {
 				if gone := stream.Context().Err(); gone != nil {
 					return gone

@@ -124,6 +124,8 @@ var ErrNoProbe = errors.New("the upstream cannot be asked whether a token lives"
 type Traits struct {
 	// Kind names it for people: "wechat stable".
 	Kind string
+	// AppID is the application at the upstream that tokens are of. Not secret.
+	AppID string
 	// Source tells this upstream and application from every other: "wechat stable wx1234 https://api.weixin.qq.com". Not secret. A
 	// token of another source is replaced, because the configuration under its name has changed.
 	Source string

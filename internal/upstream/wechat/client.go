@@ -144,7 +144,7 @@ func (cfg Config) Traits() (token.Traits, error) {
 		return token.Traits{}, fmt.Errorf("loading WeChat's time zone: %w", err)
 	}
 	t := token.Traits{
-		Kind: "wechat " + string(cfg.Mode), Source: "wechat " + string(cfg.Mode) + " " + cfg.AppID + " " + cfg.BaseURL,
+		Kind: "wechat " + string(cfg.Mode), AppID: cfg.AppID, Source: "wechat " + string(cfg.Mode) + " " + cfg.AppID + " " + cfg.BaseURL,
 		Overlap: cfg.Overlap, MaxLife: cfg.MaxLife,
 		FetchesPerDay: cfg.FetchesPerDay, Calendar: calendar,
 	}

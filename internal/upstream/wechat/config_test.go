@@ -16,11 +16,11 @@ import (
 func TestTraitsAreWeChats(t *testing.T) {
 	for mode, want := range map[wechat.Mode]token.Traits{
 		wechat.Stable: {
-			Kind: "wechat stable", Source: "wechat stable " + appid + " " + wechat.DefaultBaseURL, Overlap: 5 * time.Minute, MaxLife: 2 * time.Hour, Ahead: 4*time.Minute + 30*time.Second,
+			Kind: "wechat stable", AppID: appid, Source: "wechat stable " + appid + " " + wechat.DefaultBaseURL, Overlap: 5 * time.Minute, MaxLife: 2 * time.Hour, Ahead: 4*time.Minute + 30*time.Second,
 			Force: true, ForcedPerDay: 20, ForcedSpacing: 30 * time.Second, FetchesPerDay: 2000,
 		},
 		wechat.Classic: {
-			Kind: "wechat classic", Source: "wechat classic " + appid + " " + wechat.DefaultBaseURL, Rotating: true, Overlap: 5 * time.Minute, MaxLife: 2 * time.Hour, Ahead: 30 * time.Minute,
+			Kind: "wechat classic", AppID: appid, Source: "wechat classic " + appid + " " + wechat.DefaultBaseURL, Rotating: true, Overlap: 5 * time.Minute, MaxLife: 2 * time.Hour, Ahead: 30 * time.Minute,
 			FetchesPerDay: 2000,
 		},
 	} {

@@ -112,7 +112,11 @@ type Token struct {
 	// This replica fetched the value alone, because it was cut off from the store when the token neared its end; only upstreams where a
 	// fetch ends no other's token are asked so. Good to use like any other. The version is of the replica's own making; the next that
 	// the cluster commits is higher.
-	Local         bool `protobuf:"varint,8,opt,name=local,proto3" json:"local,omitempty"`
+	Local bool `protobuf:"varint,8,opt,name=local,proto3" json:"local,omitempty"`
+	// The kind of upstream that issued it, as in TokenStatus: "wechat stable" or "wechat classic".
+	Upstream string `protobuf:"bytes,9,opt,name=upstream,proto3" json:"upstream,omitempty"`
+	// The application at the upstream that the token is of: WeChat's AppID. Not secret.
+	AppId         string `protobuf:"bytes,10,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -201,6 +205,20 @@ func (x *Token) GetLocal() bool {
 		return x.Local
 	}
 	return false
+}
+
+func (x *Token) GetUpstream() string {
+	if x != nil {
+		return x.Upstream
+	}
+	return ""
+}
+
+func (x *Token) GetAppId() string {
+	if x != nil {
+		return x.AppId
+	}
+	return ""
 }
 
 // GetTokenRequest names the token.
@@ -626,7 +644,7 @@ var File_tokenbroker_v1_token_broker_proto protoreflect.FileDescriptor
 
 const file_tokenbroker_v1_token_broker_proto_rawDesc = "" +
 	"\n" +
-	"!tokenbroker/v1/token_broker.proto\x12\x0etokenbroker.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcf\x02\n" +
+	"!tokenbroker/v1/token_broker.proto\x12\x0etokenbroker.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x82\x03\n" +
 	"\x05Token\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12&\n" +
 	"\faccess_token\x18\x02 \x01(\tB\x03\x80\x01\x01R\vaccessToken\x12\x18\n" +
@@ -636,7 +654,10 @@ const file_tokenbroker_v1_token_broker_proto_rawDesc = "" +
 	"expireTime\x120\n" +
 	"\x05state\x18\x06 \x01(\x0e2\x1a.tokenbroker.v1.TokenStateR\x05state\x12>\n" +
 	"\rrefresh_after\x18\a \x01(\v2\x19.google.protobuf.DurationR\frefreshAfter\x12\x14\n" +
-	"\x05local\x18\b \x01(\bR\x05local\"Y\n" +
+	"\x05local\x18\b \x01(\bR\x05local\x12\x1a\n" +
+	"\bupstream\x18\t \x01(\tR\bupstream\x12\x15\n" +
+	"\x06app_id\x18\n" +
+	" \x01(\tR\x05appId\"Y\n" +
 	"\x0fGetTokenRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
 	"\amin_ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06minTtl\"?\n" +
