@@ -150,7 +150,7 @@ func (c *catalog) refreshers() (map[string]*refresh.Refresher, <-chan struct{}) 
 }
 
 // Plan implements server.Planner. Every replica computes the same from its record, so that all can tell without asking the leader;
-// back-off and quiet waits are known to the leader alone and left out.
+// back-off and quiet waits are known to the leader alone and left out: package server says what it can tell of the latter.
 func (c *catalog) Plan(name string) server.Plan {
 	c.mu.Lock()
 	it, ok := c.items[name]
@@ -161,5 +161,5 @@ func (c *catalog) Plan(name string) server.Plan {
 	}
 	policy, r, wall := it.refresher.Policy(), t.Read(), c.clock.Wall()
 	in, why := policy.Due(*r.Record, it.refresher.Traits(), wall, r.Nominal)
-	return server.Plan{Next: wall.Add(in), Reason: why, DailyBudget: policy.DailyBudget}
+	return server.Plan{Next: wall.Add(in), Reason: why, Timing: it.config.Timing, DailyBudget: policy.DailyBudget}
 }

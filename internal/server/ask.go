@@ -11,11 +11,15 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/tokenbroker/tokenbroker/internal/token"
+	"github.com/tokenbroker/tokenbroker/internal/view"
 )
 
 // questionTime bounds one question to the leader. A caller who is still there when it ends asks anew, which joins the same request
 // in the store; so what nobody waits for any more ends, and what somebody waits for does not.
 const questionTime = time.Minute
+
+// cutOffGrace is how long a pursuit goes on at a replica that is cut off: a clock that jumped looks like that for a moment.
+const cutOffGrace = 2 * time.Second
 
 // questions are what this replica is asking the leader, each shared by everyone here who wants to know the same.
 type questions struct {
@@ -82,20 +86,29 @@ func (s *Server) inquire(req token.Request) (reply token.Reply, err error) {
 		return reply, errDraining
 	}
 	s.cfg.Logger.Warn("asking the leader failed", "request", req.Kind, "token", req.Name, "err", err)
-	return reply, storeAway()
+	return reply, s.storeAway()
 }
 
 // pursue asks the leader and blocks until it is settled what came of it: the view or the election shows it, the leader says that
-// nothing will change, or refuses. Returns errDraining, or the cause of the end of ctx, if that comes first.
+// nothing will change, or refuses. Returns errDraining, or the cause of the end of ctx, if that comes first; and STORE_UNREACHABLE soon
+// after this replica was cut off, because it would see nothing of the outcome. The question stands, all the same.
 //
 // settled looks for the outcome; changed returns a channel that is closed when it should look again. Neither blocks.
 func (s *Server) pursue(ctx context.Context, req token.Request, changed func() <-chan struct{}, settled func() bool) error {
 	inquiry := s.ask(req)
 	answered := inquiry.done
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
+	touched := time.Now()
 	for {
 		wake := changed()
-		if settled() {
+		switch {
+		case settled():
 			return nil
+		case s.view.InSync():
+			touched = time.Now()
+		case time.Since(touched) >= cutOffGrace:
+			return s.storeAway()
 		}
 		select {
 		case <-answered:
@@ -112,6 +125,7 @@ func (s *Server) pursue(ctx context.Context, req token.Request, changed func() <
 				return inquiry.err
 			}
 		case <-wake:
+		case <-tick.C:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-s.draining:
@@ -144,15 +158,15 @@ func judge(reply token.Reply) (final bool, err error) {
 	}
 }
 
-// explain is for errors of pursue. It says why what was asked was not settled, if it was the caller's time that ended. A question that this replica may never
-// have got through is better asked elsewhere; any other stands.
-func (s *Server) explain(err error, request string) error {
+// explain is for errors of pursue. It says why what was asked was not settled, if it was the caller's time that ended. A question that
+// this replica may never have got through is better asked elsewhere; any other stands. t is nil where it is about no token.
+func (s *Server) explain(err error, request string, t *view.Token) error {
 	switch {
 	case !errors.Is(err, errPatience):
 		return err
 	case !s.view.InSync():
-		return storeAway()
+		return s.storeAway()
 	default:
-		return unsettled(request)
+		return s.unsettled(request, t)
 	}
 }

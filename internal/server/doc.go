@@ -43,7 +43,8 @@
 // Reports and operators' commands reach the leader through an Asker. Callers on this replica who ask for the same thing share one
 // question. The question outlives any one caller, because the next caller wants its answer too, but not the replica. Whoever asked
 // watches the view at the same time, and is content as soon as it shows what was wanted, whether or not the leader has answered:
-// a leader that dies between its commit and its reply costs nobody anything.
+// a leader that dies between its commit and its reply costs nobody anything. A replica that is cut off from etcd would see nothing of the
+// outcome: it refuses orders at once, and lets reports go soon, so that they are made elsewhere.
 //
 // A report names a version, or a value that is compared with the current one only, in constant time. Which means:
 //

@@ -103,6 +103,29 @@ func (w *world) prove() {
 	}
 }
 
+// stayInSync renews the proof each second, until the returned function is called.
+func (w *world) stayInSync() (stop func()) {
+	ticker, done := time.NewTicker(time.Second), make(chan struct{})
+	var proving sync.WaitGroup
+	proving.Go(func() {
+		for {
+			select {
+			case <-ticker.C:
+				w.mu.Lock()
+				w.view.Synced(w.clock.Read(), w.revision)
+				w.mu.Unlock()
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() {
+		ticker.Stop()
+		close(done)
+		proving.Wait()
+	}
+}
+
 // write changes a record as the store's watch would tell it.
 func (w *world) write(name string, change func(*token.Record)) {
 	w.mu.Lock() // timers of a bubble run one after the other, and no two of them synchronise

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tokenbroker/tokenbroker/internal/server"
 	"github.com/tokenbroker/tokenbroker/internal/token"
+	"github.com/tokenbroker/tokenbroker/internal/view"
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
 
@@ -214,8 +215,14 @@ func TestReportThatMayNotHaveLeftACutOffReplicaIsToBeMadeElsewhere(t *testing.T)
 		w := twoVersions(t)
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // beyond the view's sync window
 		defer cancel()
-		_, _, err := w.report(ctx, byVersion(stable, 2))
+		_, took, err := w.report(ctx, byVersion(stable, 2))
 		refused(t, err, codes.Unavailable, server.ReasonStoreAway)
+		if took > view.DefaultSyncWindow+3*time.Second {
+			t.Errorf("it is cut off after %v, and the report was kept for %v", view.DefaultSyncWindow, took)
+		}
+		if text := err.Error(); !strings.Contains(text, "has been cut off from etcd since ") || !strings.Contains(text, "ask another") {
+			t.Errorf("error is %q", text)
+		}
 		time.Sleep(time.Minute)
 	})
 }
@@ -223,6 +230,7 @@ func TestReportThatMayNotHaveLeftACutOffReplicaIsToBeMadeElsewhere(t *testing.T)
 func TestCallerWhoOutlastsAQuestionHasItAskedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := twoVersions(t)
+		defer w.stayInSync()()
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		defer cancel()
 		time.AfterFunc(150*time.Second, func() { w.commit(stable, time.Hour) })

@@ -84,6 +84,8 @@ type Plan struct {
 	// quiet waits, which the leader alone knows, are not in it.
 	Next   time.Time
 	Reason string
+	// Timing says how long the quiet waits are.
+	Timing token.Timing
 	// DailyBudget is how many fetches a day are allowed.
 	DailyBudget int64
 }

@@ -93,8 +93,9 @@ func tooShort(name string, ttl, least time.Duration) error {
 		message: fmt.Sprintf("only %v is promised for token %q, min_ttl asks for %v, and no newer token came in time", ttl, name, least)}
 }
 
-// noToken says why there is nothing to hand out, what the upstream said, and when to ask again.
-func noToken(name string, r view.Reading) error {
+// noToken says why there is nothing to hand out, what the upstream said, and when to ask again: not before a fetch may begin.
+func (s *Server) noToken(t *view.Token, r view.Reading) error {
+	name := t.Name()
 	refused := &refusal{code: codes.Unavailable, retryAfter: soon()}
 	switch {
 	case r.Record.Value.IsZero():
@@ -108,6 +109,12 @@ func noToken(name string, r view.Reading) error {
 		refused.message += "; the last fetch failed"
 		refused.blame(&r.Record.LastFailure)
 	}
+	if cut := s.cutOff(); cut != "" {
+		refused.message += "; this replica " + cut + ": ask another"
+	} else if rest := s.rest(t, r); rest > 0 {
+		refused.message += "; " + s.quietFor(rest)
+		refused.retryAfter += rest
+	}
 	return refused
 }
 
@@ -117,19 +124,48 @@ func (r *refusal) blame(f *token.Failure) {
 	r.metadata = map[string]string{"upstream_code": f.Code, "upstream_meaning": f.Meaning, "upstream_remedy": f.Remedy}
 }
 
-// unsettled says that the caller's time ended before the leader's work did.
-func unsettled(what string) error {
-	return &refusal{code: codes.DeadlineExceeded, reason: ReasonUnsettled,
-		message: what + " goes on, but was not settled within the caller's deadline"}
+// unsettled says that the caller's time ended before the leader's work did, and when to look again. t is nil where it is about no token.
+func (s *Server) unsettled(what string, t *view.Token) error {
+	message := what + " goes on, but was not settled within the caller's deadline"
+	if t != nil {
+		if rest := s.rest(t, t.Read()); rest > 0 {
+			message += "; " + s.quietFor(rest) + ": look again then"
+		}
+	}
+	return &refusal{code: codes.DeadlineExceeded, reason: ReasonUnsettled, message: message}
+}
+
+// quietFor says in words when a fetch may begin.
+func (s *Server) quietFor(rest time.Duration) string {
+	return fmt.Sprintf("after the last fetch or change of leaders the upstream is left in peace, so that no fetch begins before %s (in %v)",
+		s.cfg.Wall().Add(rest).Format("15:04:05 -07:00"), rest.Round(time.Second))
 }
 
 func noLeader() error {
 	return &refusal{code: codes.Unavailable, reason: ReasonNoLeader, retryAfter: soon(), message: "no replica leads at the moment"}
 }
 
-func storeAway() error {
-	return &refusal{code: codes.Unavailable, reason: ReasonStoreAway, retryAfter: soon(),
-		message: "this replica cannot reach the leader; ask another"}
+// storeAway is for what only the leader can do.
+func (s *Server) storeAway() error {
+	message := "this replica cannot reach the leader; ask another"
+	if cut := s.cutOff(); cut != "" {
+		message = "this replica " + cut + ", and so from the leader; ask another"
+	}
+	return &refusal{code: codes.Unavailable, reason: ReasonStoreAway, retryAfter: soon(), message: message}
+}
+
+// cutOff says in words that this replica is cut off from etcd, and since when if that is known; empty if it is not.
+func (s *Server) cutOff() string {
+	age, known := s.view.Age()
+	switch {
+	case s.view.InSync():
+		return ""
+	case known:
+		return fmt.Sprintf("has been cut off from etcd since %s (for %v)",
+			s.cfg.Wall().Add(-age).Format("15:04:05 -07:00"), age.Truncate(time.Second))
+	default:
+		return "is cut off from etcd"
+	}
 }
 
 // toStatus is the one place where an error of a handler becomes a status. A status that an error *wraps* is nobody's business: etcd's

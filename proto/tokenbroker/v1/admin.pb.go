@@ -421,7 +421,8 @@ type TokenStatus struct {
 	Rotating bool `protobuf:"varint,7,opt,name=rotating,proto3" json:"rotating,omitempty"`
 	// When the current value was fetched, on the fetching replica's wall clock.
 	LastRefreshTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=last_refresh_time,json=lastRefreshTime,proto3" json:"last_refresh_time,omitempty"`
-	// When the leader means to fetch next, on its wall clock. Unset if not known.
+	// When the leader means to fetch next, on its wall clock: when that is due, and not before quiet_until. Back-off after failures and the
+	// daily budget may make it later. Unset if not known.
 	NextRefreshTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=next_refresh_time,json=nextRefreshTime,proto3" json:"next_refresh_time,omitempty"`
 	// Why it will fetch then: "ahead of expiry", "every 9h0m0s", "cron 0 30 2 * * * Asia/Shanghai", "no token",
 	// "unsettled fetch", "known to be dead", "the configuration names another upstream", "a replica serves a version of its
@@ -446,7 +447,11 @@ type TokenStatus struct {
 	// This replica serves a value that it fetched alone: see Token.local.
 	Local bool `protobuf:"varint,19,opt,name=local,proto3" json:"local,omitempty"`
 	// Set once a token was found dead before its time.
-	EarlyDeaths   *EarlyDeaths `protobuf:"bytes,20,opt,name=early_deaths,json=earlyDeaths,proto3" json:"early_deaths,omitempty"`
+	EarlyDeaths *EarlyDeaths `protobuf:"bytes,20,opt,name=early_deaths,json=earlyDeaths,proto3" json:"early_deaths,omitempty"`
+	// The quiet wait: no fetch begins before then, whoever orders it, on the leader's wall clock. It follows the last attempt and each change
+	// of leaders, where a fetch may end the life of a token that callers hold. As far as this replica can tell; unset if it is over, and
+	// while the replica is cut off.
+	QuietUntil    *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=quiet_until,json=quietUntil,proto3" json:"quiet_until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -617,6 +622,13 @@ func (x *TokenStatus) GetLocal() bool {
 func (x *TokenStatus) GetEarlyDeaths() *EarlyDeaths {
 	if x != nil {
 		return x.EarlyDeaths
+	}
+	return nil
+}
+
+func (x *TokenStatus) GetQuietUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.QuietUntil
 	}
 	return nil
 }
@@ -1024,7 +1036,7 @@ const file_tokenbroker_v1_admin_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x18\n" +
 	"\aleading\x18\x03 \x01(\bR\aleading\x120\n" +
-	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xfa\x06\n" +
+	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xb7\a\n" +
 	"\vTokenStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1a.tokenbroker.v1.TokenStateR\x05state\x12\x18\n" +
@@ -1047,7 +1059,9 @@ const file_tokenbroker_v1_admin_proto_rawDesc = "" +
 	"\x05doubt\x18\x11 \x01(\bR\x05doubt\x12\x1c\n" +
 	"\tcondemned\x18\x12 \x01(\bR\tcondemned\x12\x14\n" +
 	"\x05local\x18\x13 \x01(\bR\x05local\x12>\n" +
-	"\fearly_deaths\x18\x14 \x01(\v2\x1b.tokenbroker.v1.EarlyDeathsR\vearlyDeaths\"\x8e\x01\n" +
+	"\fearly_deaths\x18\x14 \x01(\v2\x1b.tokenbroker.v1.EarlyDeathsR\vearlyDeaths\x12;\n" +
+	"\vquiet_until\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"quietUntil\"\x8e\x01\n" +
 	"\vEarlyDeaths\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\x03R\x05count\x127\n" +
 	"\tlast_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\blastTime\x12\x18\n" +
@@ -1123,21 +1137,22 @@ var file_tokenbroker_v1_admin_proto_depIdxs = []int32{
 	7,  // 13: tokenbroker.v1.TokenStatus.last_failure:type_name -> tokenbroker.v1.UpstreamFailure
 	12, // 14: tokenbroker.v1.TokenStatus.budget_reset_time:type_name -> google.protobuf.Timestamp
 	6,  // 15: tokenbroker.v1.TokenStatus.early_deaths:type_name -> tokenbroker.v1.EarlyDeaths
-	12, // 16: tokenbroker.v1.EarlyDeaths.last_time:type_name -> google.protobuf.Timestamp
-	12, // 17: tokenbroker.v1.UpstreamFailure.time:type_name -> google.protobuf.Timestamp
-	15, // 18: tokenbroker.v1.RefreshTokenResponse.token:type_name -> tokenbroker.v1.Token
-	3,  // 19: tokenbroker.v1.ResignLeadershipResponse.leader:type_name -> tokenbroker.v1.Leader
-	0,  // 20: tokenbroker.v1.AdminService.GetStatus:input_type -> tokenbroker.v1.GetStatusRequest
-	8,  // 21: tokenbroker.v1.AdminService.RefreshToken:input_type -> tokenbroker.v1.RefreshTokenRequest
-	10, // 22: tokenbroker.v1.AdminService.ResignLeadership:input_type -> tokenbroker.v1.ResignLeadershipRequest
-	1,  // 23: tokenbroker.v1.AdminService.GetStatus:output_type -> tokenbroker.v1.GetStatusResponse
-	9,  // 24: tokenbroker.v1.AdminService.RefreshToken:output_type -> tokenbroker.v1.RefreshTokenResponse
-	11, // 25: tokenbroker.v1.AdminService.ResignLeadership:output_type -> tokenbroker.v1.ResignLeadershipResponse
-	23, // [23:26] is the sub-list for method output_type
-	20, // [20:23] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	12, // 16: tokenbroker.v1.TokenStatus.quiet_until:type_name -> google.protobuf.Timestamp
+	12, // 17: tokenbroker.v1.EarlyDeaths.last_time:type_name -> google.protobuf.Timestamp
+	12, // 18: tokenbroker.v1.UpstreamFailure.time:type_name -> google.protobuf.Timestamp
+	15, // 19: tokenbroker.v1.RefreshTokenResponse.token:type_name -> tokenbroker.v1.Token
+	3,  // 20: tokenbroker.v1.ResignLeadershipResponse.leader:type_name -> tokenbroker.v1.Leader
+	0,  // 21: tokenbroker.v1.AdminService.GetStatus:input_type -> tokenbroker.v1.GetStatusRequest
+	8,  // 22: tokenbroker.v1.AdminService.RefreshToken:input_type -> tokenbroker.v1.RefreshTokenRequest
+	10, // 23: tokenbroker.v1.AdminService.ResignLeadership:input_type -> tokenbroker.v1.ResignLeadershipRequest
+	1,  // 24: tokenbroker.v1.AdminService.GetStatus:output_type -> tokenbroker.v1.GetStatusResponse
+	9,  // 25: tokenbroker.v1.AdminService.RefreshToken:output_type -> tokenbroker.v1.RefreshTokenResponse
+	11, // 26: tokenbroker.v1.AdminService.ResignLeadership:output_type -> tokenbroker.v1.ResignLeadershipResponse
+	24, // [24:27] is the sub-list for method output_type
+	21, // [21:24] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_tokenbroker_v1_admin_proto_init() }
