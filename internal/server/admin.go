@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -39,7 +40,7 @@ func (s *Server) GetStatus(context.Context, *tokenbrokerv1.GetStatusRequest) (*t
 	}
 	for _, name := range s.view.Names() {
 		if t := s.view.Token(name); t != nil {
-			response.Tokens = append(response.Tokens, s.tokenStatus(t))
+			response.Tokens = append(response.Tokens, s.tokenStatus(t, election.Leader))
 		}
 	}
 	return response, nil
@@ -68,10 +69,11 @@ func leaderMessage(c *Candidate) *tokenbrokerv1.Leader {
 	return &tokenbrokerv1.Leader{Id: c.ID, Address: c.Address, Term: c.Term, Key: c.Key, Since: timestamp(c.Since)}
 }
 
-func (s *Server) tokenStatus(t *view.Token) *tokenbrokerv1.TokenStatus {
+func (s *Server) tokenStatus(t *view.Token, leader *Candidate) *tokenbrokerv1.TokenStatus {
 	plan := s.planner.Plan(t.Name())
 	traits := t.Traits()
 	r, wall := t.Read(), s.cfg.Wall()
+	quiet := s.quietUntil(t, plan, r, leader)
 	return &tokenbrokerv1.TokenStatus{
 		Name:                t.Name(),
 		State:               stateMessage(r.State),
@@ -81,7 +83,7 @@ func (s *Server) tokenStatus(t *view.Token) *tokenbrokerv1.TokenStatus {
 		Upstream:            traits.Kind,
 		Rotating:            traits.Rotating,
 		LastRefreshTime:     timestamp(r.Record.IssuedAt),
-		NextRefreshTime:     timestamp(plan.Next),
+		NextRefreshTime:     timestamp(nextFetch(plan, quiet)),
 		NextRefreshReason:   plan.Reason,
 		LastFailure:         failureMessage(r.Record.LastFailure),
 		ConsecutiveFailures: int32(min(r.Record.Failures, 1<<31-1)),
@@ -93,7 +95,16 @@ func (s *Server) tokenStatus(t *view.Token) *tokenbrokerv1.TokenStatus {
 		Condemned:           r.Record.Condemned,
 		Local:               r.Local,
 		EarlyDeaths:         deathsMessage(r.Record.EarlyDeaths, traits),
+		QuietUntil:          timestamp(quiet),
 	}
+}
+
+// nextFetch is when a fetch is due and may begin; zero if no fetch is planned.
+func nextFetch(plan Plan, quiet time.Time) time.Time {
+	if plan.Next.IsZero() {
+		return plan.Next
+	}
+	return later(plan.Next, quiet)
 }
 
 // deathsMessage returns nil where no token died before its time.
@@ -127,7 +138,7 @@ func (s *Server) RefreshToken(ctx context.Context, req *tokenbrokerv1.RefreshTok
 		return nil, badRequest("force", fmt.Sprintf("%s cannot be told to kill a token", t.Traits().Kind))
 	}
 	if s.view.Revision() == 0 {
-		return nil, storeAway() // there is no telling what the order is to replace
+		return nil, s.storeAway() // there is no telling what the order is to replace
 	}
 	waiting, cancel := patience(ctx)
 	defer cancel()
@@ -143,8 +154,11 @@ func (s *Server) RefreshToken(ctx context.Context, req *tokenbrokerv1.RefreshTok
 		settled = killed(t, request.Version)
 	}
 	if !settled() { // an order that is repeated may have been carried out
+		if !s.view.InSync() {
+			return nil, s.storeAway()
+		}
 		if err := s.pursue(waiting, request, t.Changed, settled); err != nil {
-			return nil, s.ordered(err, fmt.Sprintf("the order to refresh token %q", t.Name()))
+			return nil, s.ordered(err, fmt.Sprintf("the order to refresh token %q", t.Name()), t)
 		}
 	}
 	if t.Removed() {
@@ -166,7 +180,7 @@ func (s *Server) ResignLeadership(ctx context.Context, _ *tokenbrokerv1.ResignLe
 	switch {
 	case old != nil:
 	case !s.view.InSync():
-		return nil, storeAway()
+		return nil, s.storeAway()
 	default:
 		return nil, noLeader()
 	}
@@ -178,15 +192,15 @@ func (s *Server) ResignLeadership(ctx context.Context, _ *tokenbrokerv1.ResignLe
 		return next != nil && next.Term > old.Term
 	})
 	if err != nil {
-		return nil, s.ordered(err, fmt.Sprintf("the order to end term %d", old.Term))
+		return nil, s.ordered(err, fmt.Sprintf("the order to end term %d", old.Term), nil)
 	}
 	return &tokenbrokerv1.ResignLeadershipResponse{Leader: leaderMessage(next)}, nil
 }
 
-// ordered says why an operator's order was not carried out.
-func (s *Server) ordered(err error, order string) error {
+// ordered says why an operator's order was not carried out. t is nil where it is about no token.
+func (s *Server) ordered(err error, order string, t *view.Token) error {
 	if errors.Is(err, errPatience) && s.view.InSync() && s.cluster.Election().Leader == nil {
 		return noLeader()
 	}
-	return s.explain(err, order)
+	return s.explain(err, order, t)
 }

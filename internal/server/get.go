@@ -95,7 +95,7 @@ func (s *Server) settle(ctx context.Context, t *view.Token, least time.Duration)
 	case !errors.Is(err, errPatience) && !errors.Is(err, errDraining):
 		return r, err
 	case r.State == view.Expired:
-		return r, noToken(t.Name(), r)
+		return r, s.noToken(t, r)
 	case least == 0:
 		return r, nil
 	case errors.Is(err, errDraining):

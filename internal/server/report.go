@@ -43,7 +43,7 @@ func (s *Server) ReportInvalidToken(
 			request.Kind = token.RequestFloor
 		}
 		if err := s.pursue(waiting, request, t.Changed, newerThan(t, r.Record.Version)); err != nil {
-			return nil, s.explain(err, fmt.Sprintf("the report of version %d of token %q", version, t.Name()))
+			return nil, s.explain(err, fmt.Sprintf("the report of version %d of token %q", version, t.Name()), t)
 		}
 	}
 	if t.Removed() {
