@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -39,15 +40,6 @@ func newHome(dir string) (home, error) {
 	return h, nil
 }
 
-// compileFor builds the programs, with a mechanism taken out if a mutant is named.
-func compileFor(ctx context.Context, h home, name string) (programs, error) {
-	m, err := mutant(name)
-	if err != nil {
-		return programs{}, err
-	}
-	return compile(ctx, filepath.Join(h.dir, "programs"), m)
-}
-
 // save writes the history, what WeChat issued, and the judgement.
 func (h home) save(res result) error {
 	scene := res.final
@@ -77,12 +69,8 @@ func reopen(dir string) (judge.Case, error) {
 	if err := read(filepath.Join(dir, issuedFile), &c.Issued); err != nil {
 		return c, err
 	}
-	f, err := os.Open(filepath.Join(dir, eventsFile))
-	if err != nil {
-		return c, fmt.Errorf("reopening a run: %w", err)
-	}
-	defer f.Close()
-	c.Events, err = history.Load(f)
+	var err error
+	c.Events, err = history.Load(filepath.Join(dir, eventsFile))
 	return c, err
 }
 
@@ -105,10 +93,20 @@ func write(path string, value any) error {
 	return os.WriteFile(path, data, 0o600)
 }
 
-// leave takes the folder away, unless it is to be kept.
-func (h home) leave() error {
+// void is the error of a run of which nothing can be said. Its folder stays: it tells why.
+func (h home) void(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		err = errors.Join(errInterrupted, err)
+	}
+	return fmt.Errorf("%w\nwhat there is of it is in %s", err, h.dir)
+}
+
+// leave takes the folder of a run that passed away, unless it is to be kept, and says so.
+func (h home) leave(told io.Writer) error {
 	if h.kept {
+		fmt.Fprintf(told, "the history, the judgement and the logs are in %s\n", h.dir)
 		return nil
 	}
+	fmt.Fprintln(told, "the folder with the history and the logs is deleted, as all is well: -keep FOLDER keeps it")
 	return os.RemoveAll(h.dir)
 }

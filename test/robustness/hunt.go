@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -47,7 +48,7 @@ type trophy struct {
 	err    error
 }
 
-// caughtBy names the checks that failed.
+// caughtBy names the checks that found a broken promise, whether it is the mutant's or not.
 func (t trophy) caughtBy() []string {
 	var names []string
 	for _, k := range t.result.verdict.Checks {
@@ -55,10 +56,29 @@ func (t trophy) caughtBy() []string {
 			names = append(names, k.Name)
 		}
 	}
-	if t.result.crash != nil {
-		names = append(names, "crash")
-	}
 	return names
+}
+
+// outcome says in a few words what came of it, and returns an error unless that is as it should be. A mutant is caught by a check of what
+// its mechanism guards, and by nothing else: a crash, or another check, would tell of something that nobody meant to break.
+func (t trophy) outcome() (string, error) {
+	by := t.caughtBy()
+	switch guards := t.mutant.Needs.Checks; {
+	case t.err != nil:
+		return "VOID: " + t.err.Error(), t.err
+	case t.result.crash != nil:
+		return strings.Join(append([]string{"CRASHED"}, by...), ", "), fmt.Errorf("%w: %s crashed", errBroken, nameOf(t.mutant))
+	case len(guards) == 0 && len(by) == 0:
+		return "nothing, as it should be", nil
+	case len(guards) == 0:
+		return "CAUGHT BY " + strings.Join(by, ", "), fmt.Errorf("%w by the broker as it is", errBroken)
+	case slices.ContainsFunc(by, func(name string) bool { return slices.Contains(guards, name) }):
+		return strings.Join(by, ", "), nil
+	case len(by) > 0:
+		return "NOT CAUGHT, but for " + strings.Join(by, ", "), fmt.Errorf("%w: mutant %s was not caught", errBroken, t.mutant.Name)
+	default:
+		return "NOT CAUGHT", fmt.Errorf("%w: mutant %s was not caught", errBroken, t.mutant.Name)
+	}
 }
 
 // pursue hunts one mutant, or runs the broker as it is if that has no name.
@@ -70,16 +90,16 @@ func pursue(ctx context.Context, f flags, faults []string, m build.Mutant, paren
 		return t
 	}
 	fmt.Fprintf(errs, "%s: building\n", nameOf(m))
-	if p, t.err = compile(ctx, filepath.Join(parent.dir, "programs"), m); t.err != nil {
+	if p, t.err = compile(ctx, parent, m); t.err != nil {
 		return t
 	}
 	if f.faults != "" {
 		faults = names(f.faults)
 	}
 	fmt.Fprintf(errs, "%s: hunting for at most %v\n", nameOf(m), f.duration)
+	f.calm = min(f.calm, huntingCalm)
 	t.result, t.err = execute(ctx, order{
-		seed: f.seed, duration: f.duration, faults: faults, calm: min(f.calm, huntingCalm), operator: !quiet(m), hunt: true, dir: place.site,
-		namespaces: f.namespaces, programs: p,
+		plan: f.plan, faults: faults, operator: !quiet(m), hunt: true, checks: m.Needs.Checks, dir: place.site, told: errs, programs: p,
 	})
 	if saved := place.save(t.result); t.err == nil {
 		t.err = saved
@@ -106,17 +126,17 @@ func huntOne(ctx context.Context, f flags, out, errs io.Writer) error {
 	}
 	t := pursue(ctx, f, faultsOf(m), m, place, errs)
 	if t.err != nil {
-		return fmt.Errorf("%w\nwhat there is of it is in %s", t.err, place.dir)
+		return place.void(ctx, t.err)
 	}
 	if err := newReport(f, t.result).print(out, f.json); err != nil {
 		return err
 	}
-	if len(t.caughtBy()) == 0 {
-		return fmt.Errorf("%w: mutant %s was not caught with seed %d\nagain: %s\nthe history and the logs are in %s",
-			errBroken, m.Name, f.seed, f.command(), place.dir)
+	what, wrong := t.outcome()
+	fmt.Fprintf(errs, "%s is to be caught by %s; caught by: %s\n", m.Name, strings.Join(m.Needs.Checks, " or "), what)
+	if wrong != nil {
+		return fmt.Errorf("%w with seed %d\nagain: %s\nthe history and the logs are in %s", wrong, f.seed, f.command(), place.dir)
 	}
-	fmt.Fprintf(errs, "caught by %s\n", strings.Join(t.caughtBy(), ", "))
-	return place.leave()
+	return place.leave(errs)
 }
 
 // huntAll hunts every mutant, one after the other, and lets the broker as it is go through the same.
@@ -131,30 +151,29 @@ func huntAll(ctx context.Context, f flags, out, errs io.Writer) error {
 			trophies = append(trophies, pursue(ctx, f, faultsOf(m), m, place, errs))
 		}
 	}
+	wrong := tabulate(f, trophies, out)
+	switch {
+	case ctx.Err() != nil:
+		return place.void(ctx, wrong)
+	case wrong != nil:
+		return fmt.Errorf("%w\nhistories and logs are in %s", wrong, place.dir)
+	default:
+		return place.leave(errs)
+	}
+}
+
+// tabulate prints what came of each hunt, and returns what was not as it should be.
+func tabulate(f flags, trophies []trophy, out io.Writer) error {
+	var wrong []error
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "mutant\tcaught by\tafter\tfaults\tseed\n")
-	good := ctx.Err() == nil
+	fmt.Fprintf(table, "mutant\tto be caught by\tcaught by\tafter\tfaults\tseed\n")
 	for _, t := range trophies {
-		by, innocent := strings.Join(t.caughtBy(), ", "), t.mutant.Name == ""
-		switch {
-		case t.err != nil:
-			by, good = "VOID: "+t.err.Error(), false
-		case innocent && by == "":
-			by = "nothing, as it should be"
-		case innocent:
-			by, good = "CAUGHT BY "+by, false
-		case by == "":
-			by, good = "NOT CAUGHT", false
-		}
-		fmt.Fprintf(table, "%s\t%s\t%v\t%d\t%d\n", nameOf(t.mutant), by, t.result.took.Round(time.Second), newReport(f, t.result).Injected, t.seed)
+		what, err := t.outcome()
+		wrong = append(wrong, err)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%v\t%d\t%d\n", nameOf(t.mutant), strings.Join(t.mutant.Needs.Checks, ", "), what,
+			t.result.took.Round(time.Second), newReport(f, t.result).Injected, t.seed)
 	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	if !good {
-		return fmt.Errorf("%w, or a mutant was not caught; histories and logs are in %s", errBroken, place.dir)
-	}
-	return place.leave()
+	return errors.Join(append(wrong, table.Flush())...)
 }
 
 // list prints the faults and the mutants.

@@ -20,6 +20,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/tokenbroker/tokenbroker/test/robustness/build"
 	"github.com/tokenbroker/tokenbroker/test/robustness/site"
 )
 
@@ -34,18 +35,24 @@ func main() { os.Exit(start(os.Args[1:], os.Stdout, os.Stderr)) }
 
 // flags are the command line.
 type flags struct {
+	plan
+	faults  string
+	mutant  string
+	mutants bool
+	keep    string
+	json    bool
+	list    bool
+	again   string
+}
+
+// plan is what the command line says of a run, as it is.
+type plan struct {
 	seed     uint64
 	duration time.Duration
-	calm     time.Duration
-	faults   string
-	mutant   string
-	mutants  bool
-	// namespaces: see site.Config.
+	// calm is the longest time between two faults that break the same part of the site.
+	calm time.Duration
+	// namespaces: processes run in network namespaces, and can vanish.
 	namespaces bool
-	keep       string
-	json       bool
-	list       bool
-	again      string
 }
 
 func start(args []string, out, errs io.Writer) int {
@@ -68,6 +75,7 @@ func start(args []string, out, errs io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // whoever cannot wait interrupts a second time: that ends the suite at once, and all processes with it
 	var err error
 	if f.namespaces {
 		err = site.TryNamespaces()
@@ -88,7 +96,7 @@ func start(args []string, out, errs io.Writer) int {
 	switch {
 	case err == nil:
 		return 0
-	case errors.Is(err, errBroken):
+	case errors.Is(err, errBroken) && !errors.Is(err, errInterrupted):
 		fmt.Fprintln(errs, err)
 		return exitBroken
 	default:
@@ -97,8 +105,12 @@ func start(args []string, out, errs io.Writer) int {
 	}
 }
 
-// errBroken is the cause of errors that say something about the broker, or of a mutant that was not caught.
-var errBroken = errors.New("promises were broken")
+var (
+	// errBroken is the cause of errors that say something about the broker, or of a mutant that was not caught.
+	errBroken = errors.New("promises were broken")
+	// errInterrupted is the cause where somebody ended the suite before it could judge.
+	errInterrupted = errors.New("interrupted")
+)
 
 // single is one run of the broker as it is.
 func single(ctx context.Context, f flags, out, errs io.Writer) error {
@@ -107,20 +119,17 @@ func single(ctx context.Context, f flags, out, errs io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(errs, "seed %d, %v; building the programs\n", f.seed, f.duration)
-	p, err := compileFor(ctx, home, "")
+	p, err := compile(ctx, home, build.Mutant{})
 	if err != nil {
-		return err
+		return home.void(ctx, err)
 	}
 	fmt.Fprintf(errs, "logs and all go to %s\n", home.dir)
-	res, err := execute(ctx, order{
-		seed: f.seed, duration: f.duration, faults: names(f.faults), calm: f.calm, operator: true, dir: home.site,
-		namespaces: f.namespaces, programs: p,
-	})
+	res, err := execute(ctx, order{plan: f.plan, faults: names(f.faults), operator: true, dir: home.site, told: errs, programs: p})
 	if saved := home.save(res); err == nil {
 		err = saved
 	}
 	if err != nil {
-		return fmt.Errorf("%w\nwhat there is of it is in %s", err, home.dir)
+		return home.void(ctx, err)
 	}
 	rep := newReport(f, res)
 	if err := rep.print(out, f.json); err != nil {
@@ -129,7 +138,7 @@ func single(ctx context.Context, f flags, out, errs io.Writer) error {
 	if !res.passed() {
 		return fmt.Errorf("%w with seed %d\nagain: %s\nthe history, the judgement and the logs are in %s", errBroken, f.seed, f.command(), home.dir)
 	}
-	return home.leave()
+	return home.leave(errs)
 }
 
 // names splits what stands between commas.

@@ -33,7 +33,7 @@ func TestFindingCountsOnceItLasts(t *testing.T) {
 	broken := func(what string) judge.Verdict {
 		return judge.Verdict{Checks: []judge.Check{{Name: "S1", Violated: 1, Violations: []judge.Finding{{What: what}}}}}
 	}
-	tr := newTrail()
+	tr := newTrail(nil)
 	for _, step := range []struct {
 		at   time.Duration
 		what judge.Verdict
@@ -66,7 +66,7 @@ func TestInjectionWithTwoEffectsIsCountedOnce(t *testing.T) {
 }
 
 func TestCommandRepeatsTheRun(t *testing.T) {
-	f := flags{seed: 7, duration: time.Minute, calm: 3 * time.Second, faults: "a,b*", mutant: "no-fence"}
+	f := flags{plan: plan{seed: 7, duration: time.Minute, calm: 3 * time.Second}, faults: "a,b*", mutant: "no-fence"}
 	if got, want := f.command(), "go run ./test/robustness -seed 7 -duration 1m0s -calm 3s -mutant no-fence -faults 'a,b*'"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/tokenbroker/tokenbroker/test/robustness/build"
@@ -31,9 +32,10 @@ func mutant(name string) (build.Mutant, error) {
 	return all[i], nil
 }
 
-// compile builds the programs into a folder. What is there already is built again: the compiler knows whether it has to.
-func compile(ctx context.Context, dir string, m build.Mutant) (programs, error) {
+// compile builds the programs into the folder of a run. What is there already is built again: the compiler knows whether it has to.
+func compile(ctx context.Context, h home, m build.Mutant) (programs, error) {
 	var p programs
+	dir := filepath.Join(h.dir, "programs")
 	err := os.MkdirAll(dir, 0o700)
 	if err != nil {
 		return p, err

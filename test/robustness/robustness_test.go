@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tokenbroker/tokenbroker/test/robustness/build"
 )
 
 // handful are the faults of the short form: one of each part, and those that cost others most.
@@ -13,17 +15,17 @@ const handful = "kill-leader,pause-leader,cut-off,etcd-restart,etcd-leader-moves
 // one, and makes others each time.
 func TestPromisesAreKeptThroughAHandfulOfFaults(t *testing.T) {
 	t.Parallel()
-	f := flags{seed: 1, duration: 15 * time.Second, calm: 4 * time.Second, faults: handful}
+	f := flags{plan: plan{seed: 1, duration: 15 * time.Second, calm: 4 * time.Second}, faults: handful}
 	place, err := newHome("")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := compileFor(t.Context(), place, "")
+	p, err := compile(t.Context(), place, build.Mutant{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	res, err := execute(t.Context(), order{
-		seed: f.seed, duration: f.duration, faults: names(f.faults), calm: f.calm, operator: true, dir: place.site, programs: p,
+		plan: f.plan, faults: names(f.faults), operator: true, dir: place.site, told: t.Output(), programs: p,
 	})
 	if err != nil {
 		t.Fatalf("the run is void: %v\nwhat there is of it is in %s", err, place.dir)
@@ -41,7 +43,7 @@ func TestPromisesAreKeptThroughAHandfulOfFaults(t *testing.T) {
 	if n := newReport(f, res).Injected; n == 0 {
 		t.Errorf("no fault was injected in %v", f.duration)
 	}
-	if err := place.leave(); err != nil {
+	if err := place.leave(t.Output()); err != nil {
 		t.Error(err)
 	}
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -18,19 +20,17 @@ import (
 
 // order is what to run.
 type order struct {
-	seed     uint64
-	duration time.Duration
+	plan
 	// faults are the names of the faults to draw from; none for all.
 	faults []string
-	// calm is the longest time between two faults that break the same part of the site.
-	calm time.Duration
 	// operator: there is one.
 	operator bool
-	// hunt: the run ends, without recovery, as soon as a promise is broken.
-	hunt bool
-	dir  string
-	// namespaces: processes run in network namespaces, and can vanish.
-	namespaces bool
+	// hunt: the run ends, without recovery, as soon as a promise is broken that one of these checks judges, or any check if none is named.
+	hunt   bool
+	checks []string
+	dir    string
+	// told is told how far the run has come.
+	told io.Writer
 	programs
 }
 
@@ -72,15 +72,17 @@ func (r result) passed() bool { return r.crash == nil && r.verdict.Passed() }
 // execute runs an order to its end. An error means that the run is void: nothing was judged.
 func execute(ctx context.Context, o order) (result, error) {
 	began := time.Now()
-	r := &run{order: o, recorder: history.NewRecorder(), trail: newTrail()}
+	r := &run{order: o, recorder: history.NewRecorder(), trail: newTrail(o.checks)}
 	if err := r.prepare(ctx); err != nil {
 		return result{}, err
 	}
+	fmt.Fprintf(o.told, "all of it runs; for %v it is broken, then it is judged\n", o.duration)
 	err := r.play(ctx)
 	crash := r.site.Close()
-	if err != nil && crash == nil {
+	// A crash ends a run early, which is no reason not to judge it. That somebody ended it is: what there was of it may be too little.
+	if err != nil && (crash == nil || ctx.Err() != nil) {
 		r.final.Events = r.recorder.Events()
-		return result{final: r.final}, err
+		return result{final: r.final}, errors.Join(err, crash)
 	}
 	return result{verdict: judge.Judge(r.final), crash: crash, final: r.final, took: time.Since(began)}, nil
 }
@@ -159,7 +161,7 @@ func (r *run) conclude(ctx context.Context) error {
 			return err
 		}
 	}
-	pause(ctx, settleTime)
+	traffic.Pause(ctx, settleTime)
 	err := r.observer.CatchUp(ctx)
 	r.final = r.testify(!r.hunt)
 	return err
@@ -186,7 +188,7 @@ func (r *run) cast() traffic.Config {
 func (r *run) rage(ctx context.Context) error {
 	storming, cancel := context.WithTimeout(ctx, r.duration)
 	defer cancel()
-	if !pause(storming, warmUp) {
+	if !traffic.Pause(storming, warmUp) {
 		return ctx.Err()
 	}
 	all, storming := errgroup.WithContext(storming)
@@ -194,7 +196,7 @@ func (r *run) rage(ctx context.Context) error {
 		all.Go(func() error { return s.Run(storming) })
 	}
 	all.Go(func() error {
-		for pause(storming, judgePace) {
+		for traffic.Pause(storming, judgePace) {
 			if r.hunt {
 				r.trail.follow(r.recorder.Now(), judge.Judge(r.testify(false)))
 			}
@@ -219,9 +221,9 @@ func (r *run) recover(ctx context.Context) error {
 	r.recorder.Add(history.Event{Kind: history.Healed, Sent: now, Received: now})
 	rctx, cancel := context.WithTimeout(ctx, recoveryTime)
 	defer cancel()
-	for !r.healthy(rctx) && pause(rctx, 200*time.Millisecond) {
+	for !r.healthy(rctx) && traffic.Pause(rctx, 200*time.Millisecond) {
 	}
-	pause(ctx, afterwards)
+	traffic.Pause(ctx, afterwards)
 	return ctx.Err()
 }
 
@@ -236,16 +238,4 @@ func (r *run) healthy(ctx context.Context) bool {
 		}
 	}
 	return true
-}
-
-// pause waits, and reports whether ctx still lives.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tokenbroker/tokenbroker/test/robustness/judge"
@@ -14,14 +15,21 @@ const lasting = 12 * time.Second
 type trail struct {
 	since map[string]time.Duration // when each broken promise that was in the last judgement was found first
 	hot   bool                     // one of them has lasted
+	// checks are those that are heeded; none for all.
+	checks []string
 }
 
-func newTrail() *trail { return &trail{since: make(map[string]time.Duration)} }
+func newTrail(checks []string) *trail {
+	return &trail{since: make(map[string]time.Duration), checks: checks}
+}
 
 // follow takes in the judgement of what was known at a moment.
 func (t *trail) follow(now time.Duration, v judge.Verdict) {
 	still := make(map[string]time.Duration)
 	for _, k := range v.Checks {
+		if len(t.checks) > 0 && !slices.Contains(t.checks, k.Name) {
+			continue
+		}
 		for _, f := range k.Violations {
 			id := k.Name + " " + f.What
 			first, known := t.since[id]

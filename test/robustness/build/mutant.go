@@ -32,7 +32,8 @@ type Needs struct {
 	Faults []string
 	// When says in words what else must be so.
 	When string
-	// Checks are those of the judgement that show it, the surest first.
+	// Checks are those of the judgement that say what the mechanism is there for, the surest first: the mutant is caught by one of them
+	// and by no other, whatever else comes of it.
 	Checks []string
 	// Story tells how the one leads to the other.
 	Story string

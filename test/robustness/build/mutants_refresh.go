@@ -14,8 +14,8 @@ func protocolMutants() []Mutant {
 			Needs: Needs{
 				When: "A token is fetched. With crash-at-refreshAfterWrite or crash-at-refreshBeforeCommit, on the classic endpoint, S1 " +
 					"shows it, too.",
-				Checks: []string{records, aliveAsPromised},
-				Story: "The history of the record has a COMMIT of an attempt that was never pending. After a crash nobody knows that the " +
+				Checks: []string{records, boundedFetches, aliveAsPromised},
+				Story: "The history of the record has a COMMIT of an attempt that was never pending, and WeChat has issued what nobody announced. After a crash nobody knows that the " +
 					"token was rotated away: it is promised for W again and again, until the successor's fetch kills it.",
 			},
 		},
@@ -30,8 +30,8 @@ func protocolMutants() []Mutant {
 			Needs: Needs{
 				Faults: []string{"wechat-answer-lost", "wechat-hang-after", "wechat-502-after"},
 				When:   "Token on the classic endpoint.",
-				Checks: []string{aliveAsPromised},
-				Story:  "The retry comes a second later, and its token kills the one that callers were promised for W.",
+				Checks: []string{aliveAsPromised, boundedFetches},
+				Story:  "The retry comes a second later, not W after an attempt that may have issued a token, and its token kills the one that callers were promised for W.",
 			},
 		},
 		{
@@ -52,9 +52,10 @@ func protocolMutants() []Mutant {
 			Needs: Needs{
 				Faults: []string{"wechat-lost-then-refused"},
 				When:   "Token on the classic endpoint.",
-				Checks: []string{aliveAsPromised},
+				Checks: []string{aliveAsPromised, records, boundedFetches},
 				Story: "The lost answer rotated the token away. After the refusal it looks healthy: it is promised for W again, although " +
-					"little of its overlap is left, and the next token kills it at once.",
+					"little of its overlap is left, and the next token kills it at once. The record shows a " +
+					"doubt that no COMMIT has ended, and an attempt that nothing called for, or that did not keep W.",
 			},
 		},
 	}

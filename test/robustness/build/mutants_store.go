@@ -17,7 +17,7 @@ func ledgerMutants() []Mutant {
 				Faults: []string{"pause-at-refreshBeforeCommit", "pause-at-refreshBeforeBegin"},
 				When: "The pause is longer than the TTL of the session, and ends before the successor writes the record, which is W " +
 					"after its election.",
-				Checks: []string{oneLeader, records},
+				Checks: []string{oneLeader},
 				Story: "The leader wakes deposed, finds the record as it left it, and writes: a write of a term whose election key is " +
 					"gone, after another candidate has proclaimed itself.",
 			},
@@ -60,9 +60,9 @@ func ledgerMutants() []Mutant {
 			Needs: Needs{
 				Faults: []string{"kill-leader", "restart"},
 				When:   "A token was committed in the term that ends.",
-				Checks: []string{records, boundedFetches},
-				Story: "The record goes with the session: the history shows it deleted, and the next leader must fetch although the " +
-					"token was healthy.",
+				Checks: []string{records, versionsGrow},
+				Story: "The record goes with the session: the history shows it deleted, and the next leader, who knows of none, fetches " +
+					"although the token was healthy and begins with version 1 again.",
 			},
 		},
 		{
@@ -78,10 +78,10 @@ func ledgerMutants() []Mutant {
 				When: "Token on the classic endpoint. The leader stops itself there, between its last look at the clock and the write, " +
 					"until the successor has committed a token, which is TTL + W and a second; then neither a refresh nor a report " +
 					"follows for an overlap.",
-				Checks: []string{aliveAsPromised},
+				Checks: []string{aliveAsPromised, boundedFetches},
 				Story: "The request is written late and rotates the successor's token away. Nobody is told, so that it is promised for W " +
 					"again and again, beyond its overlap. An orphan puts it in doubt within milliseconds, and no promise is too long: " +
-					"A3 need not be excused, or only for promises that were made before the orphan could be heard of.",
+					"A3 need not be excused, or only for promises that were made before the orphan could be heard of. Q1 wants it heeded whatever callers see.",
 			},
 		},
 		{
@@ -98,7 +98,7 @@ func ledgerMutants() []Mutant {
 				Faults: []string{"late-request-meets-commit"},
 				When: "Token on the classic endpoint. The leader stops itself, as for no-orphan, and is continued while the successor " +
 					"is held with a token in hand, or waits for one; then neither a refresh nor a report follows for an overlap.",
-				Checks: []string{aliveAsPromised},
+				Checks: []string{aliveAsPromised, boundedFetches},
 				Story: "The late request rotates away what the successor has in hand. Its orphan comes between the successor's last look " +
 					"and its COMMIT, which sweeps it: then as without orphans.",
 			},
@@ -134,7 +134,7 @@ func electionMutants() []Mutant {
 		Needs: Needs{
 			Faults: []string{"kill-follower"},
 			When:   "The follower is the second in the queue, the leader lives, and a third one waits.",
-			Checks: []string{oneLeader, records},
+			Checks: []string{oneLeader},
 			Story: "The third proclaims itself while the first one's key stands, and since its own key stands too, both pass the " +
 				"fence: two proclaimed candidates at once, and writes of two terms in turn.",
 		},

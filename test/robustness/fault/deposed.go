@@ -10,6 +10,7 @@ import (
 
 	"github.com/tokenbroker/tokenbroker/test/robustness/history"
 	"github.com/tokenbroker/tokenbroker/test/robustness/site"
+	"github.com/tokenbroker/tokenbroker/test/robustness/traffic"
 )
 
 // The failpoints at which leaders are struck here.
@@ -50,7 +51,7 @@ func leftAlone(inject func(context.Context, *Scene, *rand.Rand) (Wound, error)) 
 		if clean := wound.Clean; clean != nil && err == nil {
 			wound.Clean = func(hctx context.Context) error {
 				err := clean(hctx)
-				pause(ctx, s.Times.Overlap) // or until the storm is over
+				traffic.Pause(ctx, s.Times.Overlap) // or until the storm is over
 				return err
 			}
 		}
@@ -102,7 +103,7 @@ func (s *Scene) outlast(ctx context.Context, b *site.Broker) {
 	e := history.Event{
 		Kind: history.Fault, Code: history.EffectPaused, Actor: "depose", Replica: b.ID, Reason: "deposed with an outcome in hand", Sent: s.Recorder.Now(),
 	}
-	pause(ctx, s.Times.SessionTTL+time.Second)
+	traffic.Pause(ctx, s.Times.SessionTTL+time.Second)
 	e.Received = s.Recorder.Now()
 	_ = b.Resume() // it runs, or is not there any more
 	s.Recorder.Add(e)

@@ -10,6 +10,7 @@ import (
 	"github.com/tokenbroker/tokenbroker/internal/netfault"
 	"github.com/tokenbroker/tokenbroker/test/robustness/history"
 	"github.com/tokenbroker/tokenbroker/test/robustness/site"
+	"github.com/tokenbroker/tokenbroker/test/robustness/traffic"
 )
 
 // members are the faults of etcd itself.
@@ -149,7 +150,7 @@ func moveEtcdLeader(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error
 		if err := s.Site.MoveEtcdLeader(ctx, to); err != nil {
 			return Wound{}, err
 		}
-		pause(ctx, between(0, time.Second, rng))
+		traffic.Pause(ctx, between(0, time.Second, rng))
 	}
 	return Wound{}, nil
 }

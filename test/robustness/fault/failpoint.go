@@ -10,6 +10,7 @@ import (
 
 	"github.com/tokenbroker/tokenbroker/test/robustness/history"
 	"github.com/tokenbroker/tokenbroker/test/robustness/site"
+	"github.com/tokenbroker/tokenbroker/test/robustness/traffic"
 )
 
 // answerLost is the failpoint at which a write's answer is lost.
@@ -99,13 +100,13 @@ func holdAt(name string) func(context.Context, *Scene, *rand.Rand) (Wound, error
 		disarm := s.disarming(name, s.bringAbout(ctx, name, rng))
 		wound := Wound{Detail: fmt.Sprintf("for %v", d.Round(time.Millisecond)), Clean: func(ctx context.Context) error {
 			err := disarm(ctx)
-			pause(ctx, d) // to disarm wakes nobody, and somebody may have come at the last moment
+			traffic.Pause(ctx, d) // to disarm wakes nobody, and somebody may have come at the last moment
 			return err
 		}}
 		b, err := s.meet(ctx, name, nil, rendezvous)
 		if err == nil {
 			// It was met a look late at most, and goes on when it has been there for d.
-			wound.Replica, wound.Heal = b.ID, func(ctx context.Context) error { pause(ctx, d-2*look); return nil }
+			wound.Replica, wound.Heal = b.ID, func(ctx context.Context) error { traffic.Pause(ctx, d-2*look); return nil }
 		}
 		return wound, err
 	}

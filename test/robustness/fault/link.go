@@ -9,6 +9,7 @@ import (
 	"github.com/tokenbroker/tokenbroker/internal/netfault"
 	"github.com/tokenbroker/tokenbroker/test/robustness/history"
 	"github.com/tokenbroker/tokenbroker/test/robustness/site"
+	"github.com/tokenbroker/tokenbroker/test/robustness/traffic"
 )
 
 // realG is WeChat's G, by which the literal delay of a slow etcd is scaled.
@@ -96,7 +97,7 @@ func (s *Scene) isolate(ctx context.Context, rng *rand.Rand, breakIt func(*site.
 	stop := func() {}
 	if rng.IntN(2) == 0 {
 		stop = s.provoke(ctx, pick(rng, s.Tokens).Name, rng)
-		pause(ctx, between(0, 2*time.Second, rng))
+		traffic.Pause(ctx, between(0, 2*time.Second, rng))
 	}
 	breakIt(b)
 	return Wound{Replica: b.ID, Heal: mended(b.Etcd), Clean: ending(stop)}, nil

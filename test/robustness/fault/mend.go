@@ -4,6 +4,8 @@ import (
 	"context"
 	"math/rand/v2"
 	"time"
+
+	"github.com/tokenbroker/tokenbroker/test/robustness/traffic"
 )
 
 // owe notes that a token needs mending: WeChat told the broker to wait for longer than a run lasts. See Settle.
@@ -26,7 +28,7 @@ func (s *Scene) mend(ctx context.Context, name string, rng *rand.Rand) {
 			s.owe(name, false)
 			return
 		}
-		if !pause(ctx, time.Second) {
+		if !traffic.Pause(ctx, time.Second) {
 			return
 		}
 	}

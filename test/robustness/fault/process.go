@@ -8,13 +8,11 @@ import (
 
 	"github.com/tokenbroker/tokenbroker/test/robustness/history"
 	"github.com/tokenbroker/tokenbroker/test/robustness/site"
+	"github.com/tokenbroker/tokenbroker/test/robustness/traffic"
 )
 
 // clockTime is how long a broker takes to see that its clock was set.
 const clockTime = 200 * time.Millisecond
-
-// stopTime is how long a broker may take to shut down: a fetch in flight is settled, or given up after 20 s where etcd is away.
-const stopTime = 45 * time.Second
 
 // chooser says which broker is to be struck.
 type chooser func(*Scene, context.Context, *rand.Rand) (*site.Broker, error)
@@ -113,7 +111,7 @@ func restart(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) {
 		return Wound{}, err
 	}
 	// A broker that is told to stop is not left half-way when the run ends.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), site.StopTime)
 	defer cancel()
 	return Wound{Replica: b.ID, Heal: b.Start}, b.Stop(ctx)
 }
@@ -130,7 +128,7 @@ func wrong(rng *rand.Rand) time.Duration {
 func setRight(b *site.Broker) func(context.Context) error {
 	return func(ctx context.Context) error {
 		err := b.SetClock(0)
-		pause(ctx, clockTime)
+		traffic.Pause(ctx, clockTime)
 		return err
 	}
 }

@@ -7,11 +7,10 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/grpc/status"
-
 	"github.com/tokenbroker/tokenbroker/internal/upstream/wechat/wechattest"
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 	"github.com/tokenbroker/tokenbroker/test/robustness/history"
+	"github.com/tokenbroker/tokenbroker/test/robustness/traffic"
 )
 
 // refresh has the leader fetch a token, through any broker that runs: what strikes fetches needs one to strike. It waits for the answer.
@@ -24,17 +23,8 @@ func (s *Scene) refresh(ctx context.Context, name string, rng *rand.Rand) error 
 	defer cancel()
 	e := history.Event{Kind: history.Refresh, Actor: Actor, Replica: b.ID, Token: name, Sent: s.Recorder.Now()}
 	resp, err := tokenbrokerv1.NewAdminServiceClient(b.Conn()).RefreshToken(ctx, &tokenbrokerv1.RefreshTokenRequest{Name: name})
-	e.Received, e.Code = s.Recorder.Now(), status.Code(err).String()
-	if err != nil {
-		e.Detail = status.Convert(err).Message()
-	} else {
-		tok := resp.GetToken()
-		e.Answer = &history.Answer{
-			Version: tok.GetVersion(), TTL: tok.GetTtl().AsDuration(), Local: tok.GetLocal(),
-			State: strings.ToLower(strings.TrimPrefix(tok.GetState().String(), "TOKEN_STATE_")),
-		}
-	}
-	s.Recorder.Add(e)
+	e.Received = s.Recorder.Now()
+	s.Recorder.Add(traffic.Answered(e, resp.GetToken(), err))
 	return err
 }
 
@@ -46,7 +36,7 @@ func (s *Scene) provoke(ctx context.Context, name string, rng *rand.Rand) (stop 
 	after, choices := between(0, 2*time.Second, rng), rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64()))
 	go func() {
 		defer close(ended)
-		if pause(ctx, after) {
+		if traffic.Pause(ctx, after) {
 			_ = s.refresh(ctx, name, choices) // whatever comes of it is in the history
 		}
 	}()
@@ -92,8 +82,8 @@ func (s *Scene) resign(ctx context.Context) {
 		}
 		e := history.Event{Kind: history.Resign, Actor: Actor, Replica: b.ID, Sent: s.Recorder.Now()}
 		_, err := tokenbrokerv1.NewAdminServiceClient(b.Conn()).ResignLeadership(ctx, &tokenbrokerv1.ResignLeadershipRequest{})
-		e.Received, e.Code, e.Detail = s.Recorder.Now(), status.Code(err).String(), status.Convert(err).Message()
-		s.Recorder.Add(e)
+		e.Received = s.Recorder.Now()
+		s.Recorder.Add(traffic.Answered(e, nil, err))
 		return
 	}
 }

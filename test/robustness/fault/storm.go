@@ -85,7 +85,7 @@ func (s *Storm) choices(step int, what string) *rand.Rand {
 func (s *Storm) Run(ctx context.Context) error {
 	for step := 0; ; step++ {
 		f, calm := s.Plan(step)
-		if !pause(ctx, calm) {
+		if !traffic.Pause(ctx, calm) {
 			return nil
 		}
 		if err := s.strike(ctx, f, s.choices(step, "fault")); err != nil {
@@ -113,7 +113,7 @@ func (s *Storm) strike(ctx context.Context, f *Fault, rng *rand.Rand) error {
 	e.Replica, e.Detail = wound.Replica, wound.Detail
 	if err == nil {
 		s.note(id, e, wound.Struck)
-		pause(ctx, lasts)
+		traffic.Pause(ctx, lasts)
 	}
 	healed := wound.heal(ctx, s.cfg.Scene.Recorder, &e)
 	if err != nil && !moot && ctx.Err() == nil {
@@ -144,16 +144,4 @@ func (w Wound) heal(ctx context.Context, rec *history.Recorder, e *history.Event
 		errs = append(errs, w.Clean(ctx))
 	}
 	return errors.Join(errs...)
-}
-
-// pause waits, and reports whether ctx still lives.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tokenbroker/tokenbroker/test/robustness/history"
 	"github.com/tokenbroker/tokenbroker/test/robustness/site"
+	"github.com/tokenbroker/tokenbroker/test/robustness/traffic"
 )
 
 const (
@@ -50,10 +51,10 @@ func (s *Scene) panicAt(ctx context.Context, name string, rng *rand.Rand) (Wound
 		return Wound{}, err
 	}
 	wound := Wound{Detail: "by a panic", Heal: s.startBrokers, Clean: s.disarming(name, s.bringAbout(ctx, name, rng))}
-	for began := time.Now(); time.Since(began) < rendezvous && len(s.dead()) == 0 && pause(ctx, look); {
+	for began := time.Now(); time.Since(began) < rendezvous && len(s.dead()) == 0 && traffic.Pause(ctx, look); {
 	}
 	err := s.disarm(ctx, name, nil)
-	pause(context.WithoutCancel(ctx), 5*look) // who was dying is dead then
+	traffic.Pause(context.WithoutCancel(ctx), 5*look) // who was dying is dead then
 	dead := s.dead()
 	if len(dead) == 0 {
 		return wound, errors.Join(err, fmt.Errorf("%w: no broker came to %s", ErrMoot, name))
@@ -79,32 +80,31 @@ func (s *Scene) dead() []*site.Broker {
 
 // meetStopped waits for a while until a broker has stopped at a failpoint, and returns it, paused.
 func (s *Scene) meetStopped(ctx context.Context, name string, within time.Duration) (*site.Broker, error) {
-	for began := time.Now(); time.Since(began) < within; {
-		for _, b := range s.Site.Brokers {
-			if b.StandsStill() {
-				err := b.Pause()
-				return b, err
-			}
-		}
-		if !pause(ctx, look) {
-			break
-		}
+	b, err := s.await(ctx, name, within, (*site.Broker).StandsStill)
+	if err == nil {
+		err = b.Pause()
 	}
-	return nil, fmt.Errorf("%w: no broker came to %s", ErrMoot, name)
+	return b, err
 }
 
 // meet waits for a while until a broker, but one, is at a failpoint, and returns it.
 func (s *Scene) meet(ctx context.Context, name string, but *site.Broker, within time.Duration) (*site.Broker, error) {
-	for began := time.Now(); time.Since(began) < within; {
-		for _, b := range s.Site.Brokers {
-			if b == but {
-				continue
-			}
-			if n, err := b.FailpointCount(ctx, name); err == nil && n > 0 {
-				return b, nil
-			}
+	return s.await(ctx, name, within, func(b *site.Broker) bool {
+		if b == but {
+			return false
 		}
-		if !pause(ctx, look) {
+		n, err := b.FailpointCount(ctx, name)
+		return err == nil && n > 0
+	})
+}
+
+// await looks again and again for a while for a broker that has come to a failpoint.
+func (s *Scene) await(ctx context.Context, name string, within time.Duration, came func(*site.Broker) bool) (*site.Broker, error) {
+	for began := time.Now(); time.Since(began) < within; {
+		if i := slices.IndexFunc(s.Site.Brokers, came); i >= 0 {
+			return s.Site.Brokers[i], nil
+		}
+		if !traffic.Pause(ctx, look) {
 			break
 		}
 	}
@@ -143,7 +143,7 @@ func (s *Scene) disarm(ctx context.Context, name string, but *site.Broker) error
 			}
 		}
 	}
-	pause(context.WithoutCancel(ctx), look) // somebody may have come there just before
+	traffic.Pause(context.WithoutCancel(ctx), look) // somebody may have come there just before
 	return errors.Join(append(errs, s.release(but))...)
 }
 
@@ -178,7 +178,7 @@ func set(ctx context.Context, b *site.Broker, name, terms string) error {
 		if err := b.Resume(); err != nil {
 			return err
 		}
-		pause(ctx, 5*look)
+		traffic.Pause(ctx, 5*look)
 	}
 }
 

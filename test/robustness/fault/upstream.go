@@ -9,6 +9,7 @@ import (
 
 	"github.com/tokenbroker/tokenbroker/internal/upstream/wechat/wechattest"
 	"github.com/tokenbroker/tokenbroker/test/robustness/history"
+	"github.com/tokenbroker/tokenbroker/test/robustness/traffic"
 )
 
 // upstream are the faults of WeChat, and of the way to it.
@@ -165,7 +166,7 @@ func fetchForeign(ctx context.Context, s *Scene, rng *rand.Rand) (Wound, error) 
 		if _, err := s.Site.WeChat.ForeignFetch(tok.AppID(), tok.Endpoint); err != nil {
 			return Wound{}, err
 		}
-		pause(ctx, between(0, time.Second, rng))
+		traffic.Pause(ctx, between(0, time.Second, rng))
 	}
 	return Wound{Detail: fmt.Sprintf("%s, %d times", tok.Name, times)}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tokenbroker/tokenbroker/test/robustness/history"
+	"github.com/tokenbroker/tokenbroker/test/robustness/traffic"
 )
 
 // vanishings are the faults of a site with network namespaces: every packet to and from one process is lost.
@@ -35,7 +36,7 @@ func vanish(choose chooser) func(context.Context, *Scene, *rand.Rand) (Wound, er
 			return Wound{}, err
 		}
 		stop := s.provoke(ctx, pick(rng, s.Tokens).Name, rng)
-		pause(ctx, between(0, 3*time.Second, rng))
+		traffic.Pause(ctx, between(0, 3*time.Second, rng))
 		return Wound{Replica: b.ID, Heal: func(context.Context) error {
 			defer stop()
 			return b.Appear()

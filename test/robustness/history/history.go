@@ -179,15 +179,20 @@ func Save(path string, events []Event) error {
 }
 
 // Load reads what Save wrote.
-func Load(from io.Reader) ([]Event, error) {
+func Load(path string) ([]Event, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("loading a history: %w", err)
+	}
+	defer f.Close()
 	var events []Event
-	dec := json.NewDecoder(from)
+	dec := json.NewDecoder(f)
 	for {
 		var e Event
 		if err := dec.Decode(&e); err == io.EOF {
 			return events, nil
 		} else if err != nil {
-			return nil, fmt.Errorf("reading event %d of a history: %w", len(events)+1, err)
+			return nil, fmt.Errorf("loading event %d of a history: %w", len(events)+1, err)
 		}
 		events = append(events, e)
 	}

@@ -106,8 +106,8 @@ const (
 // lonely returns when a replica may have fetched alone: it was apart for cutOffAfter, or for so much less as proofs come apart.
 func (c *court) lonely(r *replica) spans {
 	var lonely spans
-	for _, s := range r.apart.grown(0, c.Hear) {
-		if s.from += cutOffAfter - c.Hear; s.from <= s.to {
+	for _, s := range r.apart.grown(0, hearTime) {
+		if s.from += cutOffAfter - hearTime; s.from <= s.to {
 			lonely = append(lonely, s)
 		}
 	}

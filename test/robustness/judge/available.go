@@ -81,7 +81,7 @@ func (c *court) failed(k *tally, e *history.Event, held *holdings) {
 // early is by how much earlier than WeChat a replica may, at a moment, take a token to end. One that was in contact counts from its last proof
 // before the attempt began, and the stated life is in whole seconds; any other counts by wall clocks, less the tolerated skew.
 func (c *court) early(d *dossier, r *replica, t *history.Issued, at time.Duration) time.Duration {
-	early := c.Hear + d.Timing.G + max(d.Timing.D, d.Timing.F) + time.Second
+	early := hearTime + d.Timing.G + max(d.Timing.D, d.Timing.F) + time.Second
 	if !c.fresh(d, r, t, at) {
 		early += c.Skew
 	}

@@ -18,18 +18,11 @@ type Case struct {
 	Replicas []string
 	// SessionTTL is the life of an election key whose owner is silent. Default 5 s.
 	SessionTTL time.Duration
-	// Hear is how long a replica may take to hear of what was written in etcd, when nothing is in the way: a replica proves its view
-	// current each second, by calls that may take 3 s. Default 5 s.
-	Hear time.Duration
 	// Skew is by how much earlier a replica may take a life to end that it counts by wall clocks. Default 30 s, as the broker's.
 	Skew time.Duration
-	// Reconnect is how long a caller's connection may take to come back to a replica that is there again. Default 10 s.
-	Reconnect time.Duration
 	// RecoverWithin bounds the time from the end of the last fault to lasting health. Default Token.Recovery. A fault that leaves
 	// the leader a stated time to wait (an address blocked for an hour, a day's quota) needs a longer one.
 	RecoverWithin time.Duration
-	// Restored: etcd lost data during the run, so that versions may be raised above those that it lost.
-	Restored bool
 	// Patience bounds the search for an order of what happened in etcd, for each token. Default 30 s.
 	Patience time.Duration
 	// Show is how many violations, and how many cases of each cause of exclusion, are written out. All are counted. Default 20.
@@ -53,15 +46,22 @@ type Token struct {
 	Requests int
 }
 
-// The longest back-off of a leader that has no living token, jitter included: a minute and a quarter of it.
-const longestUrgentBackOff = 75 * time.Second
+const (
+	// hearTime is how long a replica may take to hear of what was written in etcd, when nothing is in the way: a replica proves its view
+	// current each second, by calls that may take 3 s.
+	hearTime = 5 * time.Second
+	// reconnectTime is how long a caller's connection may take to come back to a replica that is there again.
+	reconnectTime = 10 * time.Second
+	// longestUrgentBackOff is the longest back-off of a leader that has no living token, jitter included: a minute and a quarter of it.
+	longestUrgentBackOff = 75 * time.Second
+)
 
 // Recovery is the longest time from the end of the last fault until every replica promises the token again: an election of which etcd
 // gave all leases their full life anew, and sessions pause before they are opened; a quiet wait, another one if a late request's
 // outcome turned up in the first; the back-off that failures have left; one attempt; and the time to hear of it.
-func (t Token) Recovery(sessionTTL, hear time.Duration) time.Duration {
+func (t Token) Recovery(sessionTTL time.Duration) time.Duration {
 	t = t.withDefaults()
-	d := sessionTTL*5/2 + 2*time.Second + longestUrgentBackOff + t.Timing.G + t.Timing.F + hear
+	d := sessionTTL*5/2 + 2*time.Second + longestUrgentBackOff + t.Timing.G + t.Timing.F + hearTime
 	if t.Rotating {
 		d += 2*t.Timing.W + t.Timing.D
 	}
@@ -91,9 +91,7 @@ func (t Token) withDefaults() Token {
 
 func (c Case) withDefaults() Case {
 	c.SessionTTL = cmp.Or(c.SessionTTL, 5*time.Second)
-	c.Hear = cmp.Or(c.Hear, 5*time.Second)
 	c.Skew = cmp.Or(c.Skew, 30*time.Second)
-	c.Reconnect = cmp.Or(c.Reconnect, 10*time.Second)
 	c.Patience = cmp.Or(c.Patience, 30*time.Second)
 	c.Show = cmp.Or(c.Show, 20)
 	return c

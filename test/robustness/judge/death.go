@@ -139,9 +139,9 @@ func (d *dossier) allows(i int, value string) bool {
 // fresh reports whether a replica counts at a moment the life of a value from its own proof of freshness before the attempt: then no
 // wall clock matters. Its process must have been in contact with etcd from before the attempt until after its commit.
 func (c *court) fresh(d *dossier, r *replica, t *history.Issued, at time.Duration) bool {
-	watched := span{t.From - d.Timing.D - d.Timing.G - c.Hear, t.From + c.Hear}
+	watched := span{t.From - d.Timing.D - d.Timing.G - hearTime, t.From + hearTime}
 	if i, ok := d.commits[t.Value]; ok {
-		watched.to = max(watched.to, d.writes[i].to+c.Hear)
+		watched.to = max(watched.to, d.writes[i].to+hearTime)
 	}
 	return !r.apart.touch(watched) && r.life(t.From) == r.life(at)
 }

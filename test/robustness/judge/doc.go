@@ -10,7 +10,7 @@
 // moment within these bounds.
 //
 // What a replica must know of etcd: it knows what was there at a moment if after it, and since its process was launched, it was in
-// contact for Case.Hear without a break. Contact is broken by faults of the effects killed, paused and cut, and for a moment by a clock
+// contact for 5 s without a break (hearTime). Contact is broken by faults of the effects killed, paused and cut, and for a moment by a clock
 // that jumps.
 //
 // # S1: an active token is alive for its ttl
@@ -48,8 +48,7 @@
 // contact: it may know less than its predecessor; and a version of its own that a process took with it when it ended.
 //
 // A version of a token has one value in all answers and records. It stood in etcd, unless the answer says that it is local; never so on a
-// rotating token. A value has one version, and beside it only local ones, and those that were raised above a local one
-// (or above those that a restored store had lost).
+// rotating token. A value has one version, and beside it only local ones, and those that were raised above a local one.
 //
 // # M: etcd's side
 //

@@ -38,9 +38,9 @@ type write struct {
 	commit int
 }
 
-func newDossier(t Token, c Case) *dossier {
+func newDossier(t Token) *dossier {
 	return &dossier{
-		Token: t.withDefaults(), rules: rules{rotating: t.Rotating, restored: c.Restored},
+		Token: t.withDefaults(), rules: rules{rotating: t.Rotating},
 		index: map[string]int{}, commits: map[string]int{}, versions: map[int64]int{}, late: map[*history.Issued]time.Duration{},
 	}
 }
@@ -64,7 +64,7 @@ func (d *dossier) observe(records, reads []*history.Event) {
 		if w.step, w.why = d.rules.classify(old, e.Stored); e.Stored == nil {
 			w.Stored = &history.Stored{Revision: revisionOf(old) + 1} // at least that
 		}
-		if old != nil && w.Revision <= old.Revision { // what etcd never does, unless it was restored
+		if old != nil && w.Revision <= old.Revision { // what etcd never does
 			w.step, w.why = illegal, "its revision is not above the last one's"
 		}
 		if w.step == commit {

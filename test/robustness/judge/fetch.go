@@ -122,7 +122,7 @@ func (c *court) causeOf(d *dossier, i int, orders *orders) string {
 		due -= d.Ahead / 10
 	}
 	if r == nil { // nobody knows who led: allow for the worst
-		due -= c.Hear + d.Timing.G + max(d.Timing.D, d.Timing.F) + time.Second + c.Skew
+		due -= hearTime + d.Timing.G + max(d.Timing.D, d.Timing.F) + time.Second + c.Skew
 	} else {
 		due -= c.early(d, r, t, w.to)
 	}

@@ -42,7 +42,7 @@ type court struct {
 func open(c Case) *court {
 	t := &court{Case: c, replica: map[string]*replica{}, dossier: map[string]*dossier{}, terms: map[int64]string{}, healed: -1}
 	for _, token := range c.Tokens {
-		d := newDossier(token, c)
+		d := newDossier(token)
 		t.dossiers, t.dossier[token.Name] = append(t.dossiers, d), d
 	}
 	var troubles []*history.Event
@@ -80,7 +80,7 @@ func byReceived(a, b *history.Event) int { return cmp.Compare(a.Received, b.Rece
 // seat makes the replicas.
 func (c *court) seat(troubles []*history.Event) {
 	for _, id := range c.Replicas {
-		r := newReplica(id, troubles, c.Case)
+		r := newReplica(id, troubles)
 		c.replicas, c.replica[id] = append(c.replicas, r), r
 	}
 }

@@ -70,7 +70,7 @@ func (c *court) told(d *dossier, t *history.Issued, r *replica, s span) time.Dur
 			}
 		}
 	}
-	takes, from := d.Timing.F+c.Hear, t.From
+	takes, from := d.Timing.F+hearTime, t.From
 	for _, stop := range merge(trouble) {
 		if stop.from <= from+takes {
 			from = max(from, stop.to)

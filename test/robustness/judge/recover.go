@@ -26,7 +26,7 @@ func (c *court) recovery() Check {
 func (c *court) recovered(k *tally, r *replica, d *dossier) {
 	within := c.RecoverWithin
 	if within == 0 {
-		within = d.Recovery(c.SessionTTL, c.Hear)
+		within = d.Recovery(c.SessionTTL)
 	}
 	// That it was not asked for long is no excuse: the suite is to ask.
 	lame, good := c.health(k, r, d, within)
@@ -53,7 +53,7 @@ func (c *court) health(k *tally, r *replica, d *dossier, within time.Duration) (
 		case well && good == nil:
 			good = e
 		case well:
-		case d.replacing(span{e.Sent, e.Received}, c.Hear, within):
+		case d.replacing(span{e.Sent, e.Received}, within):
 			k.exclude("a dead token was being replaced, or one was killed by order", "nothing was promised", e)
 		default:
 			lame, good = e, nil
@@ -64,9 +64,9 @@ func (c *court) health(k *tally, r *replica, d *dossier, within time.Duration) (
 
 // replacing reports whether a replica may have seen, within when, that the value is dead or is being killed by order, and that this was
 // so for less than a given time.
-func (d *dossier) replacing(when span, hear, within time.Duration) bool {
-	first := max(d.writtenBy(when.from-hear)-1, 0) // the oldest that the replica may go by
-	began := first                                 // where the trouble at i began
+func (d *dossier) replacing(when span, within time.Duration) bool {
+	first := max(d.writtenBy(when.from-hearTime)-1, 0) // the oldest that the replica may go by
+	began := first                                     // where the trouble at i began
 	for began > 0 && d.hopeless(began) && d.hopeless(began-1) {
 		began--
 	}

@@ -120,11 +120,11 @@ func TestTheBoundOnRecoveryCoversTheWaitsOfTheProtocol(t *testing.T) {
 	t.Parallel()
 	for _, overlap := range []time.Duration{2 * time.Second, 10 * time.Second, 5 * time.Minute} {
 		timing := token.TimingFor(overlap)
-		bound := judge.Token{Rotating: true, Overlap: overlap}.Recovery(session, time.Second)
+		bound := judge.Token{Rotating: true, Overlap: overlap}.Recovery(session)
 		if least := 2*session + 2*timing.W + timing.D + timing.G + timing.F; bound < least || bound > least+2*time.Minute {
 			t.Error(fmt.Sprint(overlap, bound, least))
 		}
-		if other := (judge.Token{Overlap: overlap}).Recovery(session, time.Second); other != bound-2*timing.W-timing.D {
+		if other := (judge.Token{Overlap: overlap}).Recovery(session); other != bound-2*timing.W-timing.D {
 			t.Errorf("%v for an idempotent upstream", other)
 		}
 	}

@@ -24,12 +24,11 @@ type replica struct {
 	// killed is when the suite itself ended the process, ended when processes ended.
 	killed spans
 	ended  []*history.Event
-	hear   time.Duration
 }
 
 // newReplica reads the events of kind Process and Fault, in any order. Those about other replicas are passed over.
-func newReplica(id string, events []*history.Event, c Case) *replica {
-	r := &replica{id: id, hear: c.Hear}
+func newReplica(id string, events []*history.Event) *replica {
+	r := &replica{id: id}
 	effects := map[string][]span{}
 	var processes []*history.Event
 	for _, e := range events {
@@ -45,7 +44,7 @@ func newReplica(id string, events []*history.Event, c Case) *replica {
 	r.down = merge(r.follow(processes, effects[history.EffectKilled]))
 	r.killed = merge(effects[history.EffectKilled])
 	r.paused = merge(effects[history.EffectPaused])
-	r.away = merge(r.down, r.paused, effects[history.EffectVanished]).grown(noticed, c.Reconnect)
+	r.away = merge(r.down, r.paused, effects[history.EffectVanished]).grown(noticed, reconnectTime)
 	r.skewed = merge(effects[history.EffectSkewed])
 	r.stops = slices.Concat(effects[history.EffectPaused], effects[history.EffectHeld])
 	// A clock that jumps voids what was known of etcd, at that moment.
@@ -112,9 +111,9 @@ func (r *replica) life(at time.Duration) int {
 
 // heard returns a moment: what was in etcd by then, this replica must have known at the given one. False if it need not know anything.
 func (r *replica) heard(at time.Duration) (time.Duration, bool) {
-	end, ok := r.apart.lastFree(at, r.hear)
+	end, ok := r.apart.lastFree(at, hearTime)
 	if !ok || r.life(end) != r.life(at) {
 		return 0, false
 	}
-	return end - r.hear, true
+	return end - hearTime, true
 }

@@ -21,14 +21,11 @@ const (
 	condemn step = "condemn" // the value is known to be dead
 	floor   step = "floor"   // a replica served a version of its own making, and the value is not fit to go above it
 	above   step = "above"   // a healthy value goes above such a version
-	raise   step = "raise"   // the store lost versions that were served; only where it was restored
 	illegal step = "illegal" // anything else
 )
 
 // rules is what the steps of one record hang on.
-type rules struct {
-	rotating, restored bool
-}
+type rules struct{ rotating bool }
 
 // classify says which step leads from a record to the next one; for an illegal one, also what is wrong with it. old is nil if there was
 // no record, next if it is there no more.
@@ -65,9 +62,6 @@ func (r rules) expect(old, next, want *history.Stored) (step, string) {
 	case old.Attempt != "" && next.Attempt == "":
 		r.aborted(old, next, want)
 		return abort, ""
-	case r.restored && next.Version > old.Version:
-		r.raised(next, want)
-		return raise, ""
 	case next.Condemned && !old.Condemned:
 		want.Condemned = true
 		return condemn, only(old.Value != "", "there is no value")
@@ -127,13 +121,6 @@ func (r rules) aborted(old, next, want *history.Stored) {
 	want.Resolved, want.Outcome = old.Attempt, "none"
 	if next.Fetches == old.Fetches-1 { // the request was never written
 		want.Fetches = next.Fetches
-	}
-}
-
-func (r rules) raised(next, want *history.Stored) {
-	want.Version = next.Version
-	if next.Value == "" {
-		want.Value, want.Doubt, want.Drained, want.Condemned = "", true, false, false
 	}
 }
 

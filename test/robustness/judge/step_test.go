@@ -130,16 +130,12 @@ func TestARecordIsChangedByTheProtocolsStepsOnly(t *testing.T) {
 	}
 }
 
-func TestVersionsAreRaisedOnlyInARestoredStore(t *testing.T) {
+func TestVersionsAreRaisedByNothingButAToken(t *testing.T) {
 	t.Parallel()
 	s := newScene()
 	s.begin(10, classic, "x")
 	s.commit(11, classic, "a")
 	s.put(12, classic, func(r *history.Stored) { r.Version, r.Value, r.Doubt = 9, "", true })
-	s.expect(t, "M", 1, 0)
-	s.Restored = true
-	s.expect(t, "M", 0, 0)
-	s.put(13, classic, func(r *history.Stored) { r.Version, r.Value = 12, "c" })
 	s.expect(t, "M", 1, 0)
 }
 

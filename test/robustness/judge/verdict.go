@@ -18,17 +18,6 @@ func (v Verdict) Passed() bool {
 	return !slices.ContainsFunc(v.Checks, func(k Check) bool { return !k.Passed() })
 }
 
-// Failed returns the names of the checks that did not pass.
-func (v Verdict) Failed() []string {
-	var names []string
-	for _, k := range v.Checks {
-		if !k.Passed() {
-			names = append(names, k.Name)
-		}
-	}
-	return names
-}
-
 // Check returns a check by its name: "H", "S1", "S2", "M", "A1", "A2", "Q1" or "L". The zero Check, which has not passed, if there is none.
 func (v Verdict) Check(name string) Check {
 	for _, k := range v.Checks {

@@ -2,6 +2,7 @@ package judge_test
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,7 +15,7 @@ import (
 func TestACheckWithNothingToJudgeHasNotPassed(t *testing.T) {
 	t.Parallel()
 	v := judge.Judge(newScene().Case)
-	if v.Passed() || len(v.Failed()) != len(v.Checks) || !strings.Contains(v.String(), "NOTHING TO JUDGE") {
+	if v.Passed() || slices.ContainsFunc(v.Checks, judge.Check.Passed) || !strings.Contains(v.String(), "NOTHING TO JUDGE") {
 		t.Errorf("an empty history passed:\n%s", v)
 	}
 }

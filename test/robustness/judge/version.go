@@ -177,7 +177,7 @@ func (c *court) homemade(k *tally, d *dossier, e *history.Event) {
 }
 
 // alone judges how many versions a value has: one, and beside it only those that replicas made up for what they fetched alone, and
-// those that a commit raised above such a one; or above what a restored store had lost. Only idempotent upstreams know any.
+// those that a commit raised above such a one. Only idempotent upstreams know any.
 func (d *dossier) alone(k *tally, known map[int64]*history.Event) {
 	numbers := make([]int64, 0, len(known))
 	for version := range known {
@@ -189,7 +189,7 @@ func (d *dossier) alone(k *tally, known map[int64]*history.Event) {
 		e := known[version]
 		value := valueOf(e)
 		i, stood := d.versions[version]
-		extra := !stood || d.writes[i].step == raise || d.writes[i].step == above || i > 0 && d.writes[i-1].Floor > 0
+		extra := !stood || d.writes[i].step == above || i > 0 && d.writes[i-1].Floor > 0
 		switch {
 		case !extra && ordinary[value] != nil:
 			k.violate("one value has two versions", ordinary[value], e)

@@ -80,7 +80,7 @@ func (p *Process) start() (*life, bool, error) {
 	}
 	// Nothing ends it but Kill, its parent's death, and itself.
 	l := &life{cmd: exec.CommandContext(context.Background(), p.command[0], p.command[1:]...), ended: make(chan struct{}), from: info.Size()}
-	l.cmd.Env, l.cmd.Stdout, l.cmd.Stderr, l.cmd.SysProcAttr = p.env, log, log, endWithParent()
+	l.cmd.Env, l.cmd.Stdout, l.cmd.Stderr, l.cmd.SysProcAttr = p.env, log, log, ownedAlone()
 	sent := p.history.Now()
 	if err := p.host.own.do(l.cmd.Start); err != nil {
 		return nil, false, fmt.Errorf("starting %s: %w", p.name, err)

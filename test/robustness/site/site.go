@@ -131,7 +131,7 @@ func (s *Site) startMembers(ctx context.Context) error {
 // any time: a process that crashed, a broker that wrote of a panic or a data race, or did not end as told.
 func (s *Site) Close() error {
 	healed := s.unbreak()
-	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	ctx, cancel := context.WithTimeout(context.Background(), StopTime)
 	defer cancel()
 	var all errgroup.Group
 	for _, b := range s.Brokers {

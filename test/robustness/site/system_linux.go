@@ -8,9 +8,10 @@ import (
 	"syscall"
 )
 
-// endWithParent lets a process end with this one, even if this one is killed.
-func endWithParent() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+// ownedAlone lets a process end with this one, even if this one is killed, and heed no other: its process group is its own, so that the
+// Ctrl-C of a terminal, which goes to all in the foreground, is for the suite alone.
+func ownedAlone() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 }
 
 // standsStill reports whether every thread of a process is stopped. SIGSTOP takes them one by one, each when it next enters the kernel.

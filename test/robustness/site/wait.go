@@ -11,9 +11,9 @@ const (
 	// startTime bounds the start of a site, and healTime what Heal waits for: a loaded machine is slow.
 	startTime = time.Minute
 	healTime  = time.Minute
-	// stopTime bounds a broker's shutdown where a site is closed: a fetch in flight is settled, or given up after 20 s where etcd is
-	// away. signalTime is what a process may take to heed a signal that asks nothing of it but to stop.
-	stopTime   = 45 * time.Second
+	// StopTime is how long a broker may take to shut down: a fetch in flight is settled, or given up after 20 s where etcd is away.
+	StopTime = 45 * time.Second
+	// signalTime is what a process may take to heed a signal that asks nothing of it but to stop.
 	signalTime = 5 * time.Second
 	// attemptTime bounds one try of what is tried again, and retryPace is how long after the last the next one follows.
 	attemptTime = 2 * time.Second

@@ -9,8 +9,8 @@ import (
 	"github.com/tokenbroker/tokenbroker/test/robustness/history"
 )
 
-// answered completes an event with what a call brought. tok is nil where the call failed or brings no token.
-func answered(e history.Event, tok *tokenbrokerv1.Token, err error) history.Event {
+// Answered completes an event with what a call brought. tok is nil where the call failed or brings no token.
+func Answered(e history.Event, tok *tokenbrokerv1.Token, err error) history.Event {
 	s := status.Convert(err)
 	e.Code = s.Code().String()
 	if s.Code() != codes.OK {

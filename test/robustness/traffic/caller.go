@@ -51,7 +51,7 @@ func (c *caller) get(ctx context.Context, name string, least time.Duration) hist
 	e := history.Event{Kind: history.Get, Actor: c.name, Replica: c.replica.ID, Token: name, MinTTL: least, Sent: c.Recorder.Now()}
 	resp, err := c.service.GetToken(ctx, req)
 	e.Received = c.Recorder.Now()
-	e = answered(e, resp.GetToken(), err)
+	e = Answered(e, resp.GetToken(), err)
 	c.Recorder.Add(e)
 	return e
 }

@@ -82,7 +82,7 @@ func (o *Observer) CatchUp(ctx context.Context) error {
 		return fmt.Errorf("asking etcd for its newest key: %w", err)
 	}
 	for len(resp.Kvs) > 0 && o.Seen() < resp.Kvs[0].ModRevision {
-		if !pause(ctx, rewatch) {
+		if !Pause(ctx, rewatch) {
 			return fmt.Errorf("waiting for etcd's newest key: %w", context.Cause(ctx))
 		}
 	}
@@ -106,7 +106,7 @@ func (o *Observer) follow(ctx context.Context, member *clientv3.Client) error {
 				}
 			}
 		}
-		pause(ctx, rewatch)
+		Pause(ctx, rewatch)
 	}
 	return nil
 }
@@ -168,7 +168,7 @@ func (o *Observer) changed(events []*clientv3.Event) error {
 
 // read reads all records linearizably, each time from another member. A read that fails tells nothing.
 func (o *Observer) read(ctx context.Context) error {
-	for pause(ctx, readPace/2+time.Duration(o.cfg.Rand.Int64N(int64(readPace)))) {
+	for Pause(ctx, readPace/2+time.Duration(o.cfg.Rand.Int64N(int64(readPace)))) {
 		member := o.cfg.Members[o.cfg.Rand.IntN(len(o.cfg.Members))]
 		rctx, cancel := context.WithTimeout(ctx, readTime)
 		sent := o.cfg.Recorder.Now()

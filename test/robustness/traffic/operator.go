@@ -61,12 +61,12 @@ func (o *operator) command(ctx context.Context, e history.Event, call func(conte
 	toks, err := call(ctx)
 	e.Received = o.Recorder.Now()
 	if err != nil || len(toks) == 0 {
-		o.Recorder.Add(answered(e, nil, err))
+		o.Recorder.Add(Answered(e, nil, err))
 		return
 	}
 	for _, tok := range toks {
 		e.Token = tok.GetName()
-		o.Recorder.Add(answered(e, tok, nil))
+		o.Recorder.Add(Answered(e, tok, nil))
 	}
 }
 

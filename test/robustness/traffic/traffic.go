@@ -98,11 +98,11 @@ func Choices(seed uint64, name string) *rand.Rand {
 
 // rest waits half to one and a half times as long as given, and reports whether the run goes on.
 func (a *actor) rest(ctx context.Context, about time.Duration) bool {
-	return pause(ctx, about/2+time.Duration(a.rng.Float64()*float64(about)))
+	return Pause(ctx, about/2+time.Duration(a.rng.Float64()*float64(about)))
 }
 
-// pause waits, and reports whether the run goes on.
-func pause(ctx context.Context, d time.Duration) bool {
+// Pause waits, and reports whether the run goes on: whether ctx still lives.
+func Pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -78,5 +78,5 @@ func (u *user) report(ctx context.Context, got *history.Answer) {
 	}
 	resp, err := u.service.ReportInvalidToken(ctx, req)
 	e.Received = u.Recorder.Now()
-	u.Recorder.Add(answered(e, resp.GetToken(), err))
+	u.Recorder.Add(Answered(e, resp.GetToken(), err))
 }

@@ -48,12 +48,12 @@ func (w *watcher) stream(ctx context.Context) bool {
 		if resp, err = stream.Recv(); err == nil {
 			came = true
 			e.Received = w.Recorder.Now()
-			w.Recorder.Add(answered(e, resp.GetToken(), nil))
+			w.Recorder.Add(Answered(e, resp.GetToken(), nil))
 		}
 	}
 	if ctx.Err() == nil { // it did not end with the run
 		e.Received = w.Recorder.Now()
-		w.Recorder.Add(answered(e, nil, err))
+		w.Recorder.Add(Answered(e, nil, err))
 	}
 	return came
 }
