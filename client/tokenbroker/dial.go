@@ -1,0 +1,107 @@
+package tokenbroker
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	_ "google.golang.org/grpc/health" // client-side health checks
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
+)
+
+// serviceConfig is the one of docs/API.md: calls are shared among the replicas that say SERVING, wait for a connection, and are repeated
+// where that is safe, which it is for all of them.
+const serviceConfig = `{
+  "loadBalancingConfig": [{"round_robin": {}}],
+  "healthCheckConfig": {"serviceName": "tokenbroker.v1.TokenBrokerService"},
+  "methodConfig": [{
+    "name": [{"service": "tokenbroker.v1.TokenBrokerService"}],
+    "waitForReady": true,
+    "retryPolicy": {"maxAttempts": 3, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2,
+      "retryableStatusCodes": ["UNAVAILABLE"]}
+  }]
+}`
+
+// keepAlive finds out about a peer that vanished without a word. Brokers accept a ping each 10 s.
+func keepAlive() keepalive.ClientParameters {
+	return keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}
+}
+
+// dial prepares a connection to target. It waits for nobody. Proxies of the environment are not used: they would see the tokens.
+func dial(target string, cfg config) (*grpc.ClientConn, error) {
+	uri, hosts, err := parseTarget(target)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.transport == nil {
+		if !here(uri, hosts) {
+			return nil, fmt.Errorf("target %q may be another machine, to which tokens must not go in the clear: use WithTLS, or WithInsecure if that is what you want", target)
+		}
+		cfg.transport = insecure.NewCredentials()
+	}
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(cfg.transport),
+		grpc.WithDefaultServiceConfig(serviceConfig),
+		grpc.WithKeepaliveParams(keepAlive()),
+		grpc.WithNoProxy(),
+	}
+	if len(hosts) > 0 {
+		brokers := manual.NewBuilderWithScheme("brokers")
+		var state resolver.State
+		for _, host := range hosts {
+			state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: host, ServerName: host}}})
+		}
+		brokers.InitialState(state)
+		options = append(options, grpc.WithResolvers(brokers))
+	}
+	return grpc.NewClient(uri, append(options, cfg.dial...)...)
+}
+
+// parseTarget returns the target as gRPC takes it. Several hosts are listed with their ports; a single one is left to gRPC's resolver, which
+// connects to all addresses that its name has.
+func parseTarget(target string) (uri string, hosts []string, err error) {
+	if target == "" {
+		return "", nil, errors.New("the target is empty")
+	}
+	if !strings.Contains(target, ",") || strings.Contains(target, "://") {
+		return target, nil, nil
+	}
+	for host := range strings.SplitSeq(target, ",") {
+		host = strings.TrimSpace(host)
+		if _, _, err := net.SplitHostPort(host); err != nil {
+			return "", nil, fmt.Errorf("target %q: %q is not host:port", target, host)
+		}
+		hosts = append(hosts, host)
+	}
+	return "brokers:///" + hosts[0], hosts, nil
+}
+
+// here reports whether a target is certainly on this machine.
+func here(uri string, hosts []string) bool {
+	if strings.HasPrefix(uri, "unix:") || strings.HasPrefix(uri, "unix-abstract:") {
+		return true
+	}
+	if len(hosts) == 0 {
+		for _, scheme := range []string{"dns:///", "passthrough:///"} {
+			uri = strings.TrimPrefix(uri, scheme)
+		}
+		hosts = []string{uri}
+	}
+	for _, host := range hosts {
+		name, _, err := net.SplitHostPort(host)
+		if err != nil {
+			return false
+		}
+		if ip, err := netip.ParseAddr(name); name != "localhost" && (err != nil || !ip.IsLoopback()) {
+			return false
+		}
+	}
+	return true
+}
