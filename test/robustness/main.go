@@ -123,7 +123,7 @@ func single(ctx context.Context, f flags, out, errs io.Writer) error {
 	if err != nil {
 		return home.void(ctx, err)
 	}
-	fmt.Fprintf(errs, "logs and all go to %s\n", home.dir)
+	fmt.Fprintf(errs, "logs and all go to %s%s\n", home.dir, map[bool]string{false: ", which is deleted if the run passes: -keep FOLDER keeps it"}[home.kept])
 	res, err := execute(ctx, order{plan: f.plan, faults: names(f.faults), operator: true, dir: home.site, told: errs, programs: p})
 	if saved := home.save(res); err == nil {
 		err = saved

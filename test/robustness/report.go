@@ -91,7 +91,7 @@ func (r report) print(out io.Writer, asJSON bool) error {
 		enc.SetIndent("", "  ")
 		return enc.Encode(r)
 	}
-	fmt.Fprintf(out, "%s\ntook %s: %d events, %d tokens issued, %d faults\n", r.Command, r.Took, r.Events, r.Issued, r.Injected)
+	fmt.Fprintf(out, "%s\ntook %s: %d events, %d tokens issued, %d faults injected\n", r.Command, r.Took, r.Events, r.Issued, r.Injected)
 	for _, k := range slices.SortedFunc(maps.Keys(r.Kinds), cmp.Compare) {
 		fmt.Fprintf(out, "  %-10s %d\n", k, r.Kinds[k])
 	}

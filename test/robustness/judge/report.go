@@ -37,14 +37,20 @@ func (v Verdict) String() string {
 func (f Figures) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "answers: %s\n", counts(f.Answers))
-	fmt.Fprintf(&b, "faults: %s\n", counts(f.Faults))
+	if f.Answers["get Unavailable"] > 0 {
+		b.WriteString("  (get Unavailable: the broker was down, had no living token, or none with the min_ttl; A1 judged each)\n")
+	}
+	fmt.Fprintf(&b, "effects of faults: %s  (a fault has several at times, or came to nothing)\n", counts(f.Faults))
 	for _, name := range slices.Sorted(maps.Keys(f.Refreshes)) {
 		n := f.Refreshes[name]
 		fmt.Fprintf(&b, "%s: %d issued, %d to others; attempts: %s; writes: %s\n", name, n.Issued, n.Foreign, counts(n.Attempts), counts(n.Steps))
 	}
-	fmt.Fprintf(&b, "failovers: %s; with etcd away: %s; hand-overs: %d\n", f.Failovers, f.StoreFailovers, f.HandOvers)
+	fmt.Fprintf(&b, "failovers: %s; with etcd in trouble: %s; hand-overs: %d\n", f.Failovers, f.StoreFailovers, f.HandOvers)
+	if len(f.Unserved) > 0 {
+		b.WriteString("longest times at a replica that ran: without a token calls failed, without a promise they brought a suspect one at best\n")
+	}
 	for _, id := range slices.Sorted(maps.Keys(f.Unserved)) {
-		fmt.Fprintf(&b, "%s: longest without a token %s, without a promise %s\n", id, rounded(f.Unserved[id]), rounded(f.Unpromised[id]))
+		fmt.Fprintf(&b, "  %s: without a token %s, without a promise %s\n", id, rounded(f.Unserved[id]), rounded(f.Unpromised[id]))
 	}
 	if f.Recovery >= 0 {
 		fmt.Fprintf(&b, "recovered %s after the last fault\n", rounded(f.Recovery))

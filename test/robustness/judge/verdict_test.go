@@ -142,3 +142,22 @@ func TestWhatTheJudgeDoesNotUnderstandIsNotOverlooked(t *testing.T) {
 	s.issue(stable, "a", 1, 2)
 	s.expect(t, "H", 2, 0)
 }
+
+func TestTheReportSaysWhatItsNumbersMean(t *testing.T) {
+	t.Parallel()
+	s := newScene()
+	words := []string{"get Unavailable: the broker was down"}
+	for _, word := range words {
+		if text := judge.Judge(s.Case).String(); strings.Contains(text, word) {
+			t.Errorf("it explains %q, which did not happen:\n%s", word, text)
+		}
+	}
+	s.add(history.Event{Kind: history.Get, Replica: "r1", Token: stable, Code: "Unavailable", Sent: seconds(1), Received: seconds(2)})
+	s.fault(3, 4, "r1", history.EffectCut)
+	text := judge.Judge(s.Case).String()
+	for _, word := range append(words, "effects of faults: cut 1 ", "longest times at a replica that ran", "  r1: without a token 1s, without a promise 1s\n") {
+		if !strings.Contains(text, word) {
+			t.Errorf("it does not say %q:\n%s", word, text)
+		}
+	}
+}
