@@ -65,7 +65,7 @@ func (t trophy) outcome() (string, error) {
 	by := t.caughtBy()
 	switch guards := t.mutant.Needs.Checks; {
 	case t.err != nil:
-		return "VOID: " + t.err.Error(), t.err
+		return "VOID", t.err
 	case t.result.crash != nil:
 		return strings.Join(append([]string{"CRASHED"}, by...), ", "), fmt.Errorf("%w: %s crashed", errBroken, nameOf(t.mutant))
 	case len(guards) == 0 && len(by) == 0:
