@@ -147,10 +147,18 @@ func (d *drill) broken(err error) error {
 	if d.open {
 		line("open", "another was ordered, and may still be carried out")
 	}
-	if len(d.done) == 0 {
-		line("go on", "broker refresh --force --twice %s", d.name)
-	} else {
+	code, failure := codes.Unknown, (*callError)(nil)
+	if errors.As(err, &failure) {
+		code = failure.status.Code()
+	}
+	switch {
+	case len(d.done) > 0:
 		line("go on", "broker refresh --force %s", d.name)
+	case code == codes.InvalidArgument: // the upstream knows no force
+		line("go on", "broker refresh --timeout 5m %s", d.name)
+		line("", "twice: the first replaces the token, the second ends the one that leaked")
+	case code != codes.NotFound:
+		line("go on", "broker refresh --force --twice %s", d.name)
 	}
 	return o
 }

@@ -185,7 +185,7 @@ func TestDrillThatCannotEndSaysWhatIsDoneAndHowToGoOn(t *testing.T) {
 			"done     0 of 2", "open     another was ordered, and may still be carried out", "go on    broker refresh --force --twice shop\n"}},
 		{"it is not a token", newLeaky(), []string{"other"}, 2, []string{`no token "other"`, "done     0 of 2"}},
 		{"the upstream has no force", newLeaky(status.Error(codes.InvalidArgument, "force: wechat classic cannot be told to kill a token")), nil, 1,
-			[]string{"cannot be told to kill", "done     0 of 2"}},
+			[]string{"cannot be told to kill", "done     0 of 2", "go on    broker refresh --timeout 5m shop\n           ", "twice: the first replaces the token"}},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()
@@ -198,6 +198,9 @@ func TestDrillThatCannotEndSaysWhatIsDoneAndHowToGoOn(t *testing.T) {
 				t.Errorf("exit code %d, want %d", code, c.code)
 			}
 			mustSay(t, text, c.says...)
+			if strings.Contains(text, "--force --twice") != (c.code == 3) {
+				t.Errorf("to say it again helps only where nobody led:\n%s", text)
+			}
 			if strings.Contains(text, "open") != strings.Contains(fmt.Sprint(c.says), "open") {
 				t.Errorf("whether an order stands is told wrongly:\n%s", text)
 			}

@@ -13,6 +13,8 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/tokenbroker/tokenbroker/internal/server"
 )
 
 // Exit codes. Scripts rely on them: they do not change their meaning. 64 is EX_USAGE, so that 1 and 2 stay free for states. Commands whose answer is a state (status, healthcheck) document their own.
@@ -78,6 +80,25 @@ func (e *callError) unreachable() bool {
 	return waited && (e.status.Code() == codes.DeadlineExceeded || e.status.Code() == codes.Unavailable)
 }
 
+// idle: a broker was reached, and turned the call away before it was sent, because its health is NOT_SERVING.
+func (e *callError) idle() bool {
+	return e.unreachable() && strings.Contains(e.status.Message(), "health check failure")
+}
+
+// remedyFor says what to do where the broker that answers cannot, by the reason that it gave; empty where that says nothing.
+func remedyFor(reason string) string {
+	switch reason {
+	case server.ReasonStoreAway:
+		return "ask another replica by --server, and see why this one does not reach etcd: its log says what fails"
+	case server.ReasonLagging:
+		return "ask another replica by --server"
+	case server.ReasonNoLeader:
+		return `ask again in some seconds; if it lasts, the replicas' logs say why none is elected ("standing for election failed")`
+	default:
+		return ""
+	}
+}
+
 func (e *callError) exitCode() int {
 	switch {
 	case e.unreachable():
@@ -132,7 +153,14 @@ func (e *callError) explain() string {
 		}
 	}
 	what := e.what()
-	if e.unreachable() {
+	switch {
+	case e.idle():
+		what = "no broker that was asked serves at the moment"
+		line("server", strings.Join(e.servers, ", "))
+		line("cause", "it runs, and says NOT_SERVING: since its start it has reached neither etcd nor a token, or it is shutting down")
+		line("remedy", "ask another replica by --server; broker status --server "+e.servers[0]+" tells what this one lacks")
+		return what + "\n" + strings.Join(lines, "\n")
+	case e.unreachable():
 		what = "no broker answers"
 		line("server", strings.Join(e.servers, ", "))
 		line("cause", connectionTrouble(e.status.Message()))
@@ -141,11 +169,12 @@ func (e *callError) explain() string {
 	}
 	line("server", e.peer)
 	line("status", code.Code(e.status.Code()).String())
-	var retry string
+	var retry, remedy string
 	for _, detail := range e.status.Details() {
 		switch d := detail.(type) {
 		case *errdetails.ErrorInfo:
 			line("reason", d.GetReason())
+			remedy = remedyFor(d.GetReason())
 			metadata := d.GetMetadata() // upstream_code, upstream_meaning, upstream_remedy
 			for _, key := range slices.Sorted(maps.Keys(metadata)) {
 				line(strings.ReplaceAll(strings.TrimPrefix(key, "upstream_"), "_", " "), metadata[key])
@@ -154,6 +183,7 @@ func (e *callError) explain() string {
 			retry = "in " + span(e.pause())
 		}
 	}
+	line("remedy", remedy)
 	line("retry", retry)
 	return what + "\n" + strings.Join(lines, "\n")
 }

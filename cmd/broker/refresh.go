@@ -20,7 +20,9 @@ func refreshCommand(c console) *cobra.Command {
 
 WeChat stable answers with the same token outside its last five minutes. --force kills the present token at the upstream:
 whoever holds it is refused from then on. It asks for confirmation.
-If the time runs out (exit code 5), the request stands: watch or status show what became of it.
+
+A classic token is not fetched within four minutes after the last fetch or the last change of leaders, whoever orders it: the
+command says so, and waits. If the time runs out (exit code 5), the order stands: watch or status show what became of it.
 
 --force --twice is for a token that leaked. WeChat's rule is two forced refreshes 30 s apart, after which no earlier token is
 accepted anywhere. It asks for the token's name (--yes: it does not; without a terminal nothing is done then), tells its
@@ -62,6 +64,10 @@ go on. After one of the two that is: broker refresh --force NAME.
 		if *twice {
 			resp, err = (&drill{client: cl, name: args[0]}).run(ctx)
 		} else {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, cl.timeout)
+			defer cancel()
+			cl.tellQuiet(ctx, args[0], *force)
 			err = cl.call(ctx, operatorConfig, func(ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) (err error) {
 				resp, err = tokenbrokerv1.NewAdminServiceClient(conn).RefreshToken(ctx, &tokenbrokerv1.RefreshTokenRequest{Name: args[0], Force: *force}, opts...)
 				return err

@@ -19,6 +19,9 @@ const (
 	statusCutOff    = 4 // 3 is exitUnavailable
 )
 
+// deathsShown is for how long the death of a token before its time is shown.
+const deathsShown = 7 * 24 * time.Hour
+
 // statusCommand asks one replica, which tells what it sees: with --server that of each replica can be compared.
 func statusCommand(c console) *cobra.Command {
 	cmd := &cobra.Command{
@@ -87,6 +90,9 @@ func writeStatus(w io.Writer, now time.Time, s *tokenbrokerv1.GetStatusResponse)
 	out.row("replica", fmt.Sprintf("%s at %s, %s, started %s", r.GetId(), r.GetAddress(), r.GetVersion(), relative(now, r.GetStartTime())))
 	out.row("view", fmt.Sprintf("%s, revision %d", proved, r.GetRevision()))
 	out.row("leader", leaderLine(now, s))
+	if !r.GetInSync() {
+		out.row("what to do", "ask another replica by --server who leads; see that this one reaches etcd, and that etcd has a quorum (its log says what fails)")
+	}
 	if err := out.Flush(); err != nil {
 		return err
 	}
@@ -138,12 +144,25 @@ func leaderLine(now time.Time, s *tokenbrokerv1.GetStatusResponse) string {
 	}
 }
 
-// nextFetch says when the leader means to fetch, and why then.
+// nextFetch says when the leader means to fetch, and why then. Only the leader knows how long it still waits after a failure.
 func nextFetch(now time.Time, t *tokenbrokerv1.TokenStatus) string {
-	if t.GetNextRefreshTime() == nil {
+	next := t.GetNextRefreshTime()
+	if next == nil {
 		return "-"
 	}
-	return relative(now, t.GetNextRefreshTime()) + ": " + t.GetNextRefreshReason()
+	when := relative(now, next)
+	switch due := next.AsTime().Sub(now) < time.Second; {
+	case quietFor(now, t) >= time.Second && !t.GetQuietUntil().AsTime().Before(next.AsTime()):
+		when += " at the earliest"
+	case due && t.GetConsecutiveFailures() > 0:
+		when = "due, after " + counted(int(t.GetConsecutiveFailures()), "failure")
+	}
+	return when + ": " + t.GetNextRefreshReason()
+}
+
+// recentDeath reports whether a death is of late: nobody can acknowledge one, so that it is shown for a while only.
+func recentDeath(now time.Time, deaths *tokenbrokerv1.EarlyDeaths) bool {
+	return deaths != nil && now.Sub(deaths.GetLastTime().AsTime()) < deathsShown
 }
 
 // writeTrouble says what is or was wrong with a token, and what to do.
@@ -151,7 +170,8 @@ func writeTrouble(w io.Writer, now time.Time, t *tokenbrokerv1.TokenStatus) {
 	line := func(format string, args ...any) { fmt.Fprintf(w, "  "+format+"\n", args...) }
 	f := t.GetLastFailure()
 	deaths := t.GetEarlyDeaths()
-	if f == nil && deaths == nil && !t.GetPending() && !t.GetDoubt() && !t.GetCondemned() && !t.GetLocal() {
+	died := recentDeath(now, deaths)
+	if f == nil && !died && !t.GetPending() && !t.GetDoubt() && !t.GetCondemned() && !t.GetLocal() {
 		return
 	}
 	fmt.Fprintf(w, "\n%s\n", t.GetName())
@@ -161,9 +181,10 @@ func writeTrouble(w io.Writer, now time.Time, t *tokenbrokerv1.TokenStatus) {
 	if t.GetCondemned() {
 		line("the upstream confirmed that the current token is dead before its time")
 	}
-	if deaths != nil {
+	if died {
 		line("found dead before its time %s, last %s: %s", counted(int(deaths.GetCount()), "time"), relative(now, deaths.GetLastTime()), deaths.GetMeaning())
 		line("what to do: %s", deaths.GetRemedy())
+		line("(this is shown for %d days after the last one)", deathsShown/(24*time.Hour))
 	}
 	if t.GetDoubt() {
 		line("a fetch with an unknown outcome may have replaced the token; the next success settles it")

@@ -135,7 +135,7 @@ func (s *Server) RefreshToken(ctx context.Context, req *tokenbrokerv1.RefreshTok
 		return nil, err
 	}
 	if req.GetForce() && !t.Traits().Force {
-		return nil, badRequest("force", fmt.Sprintf("%s cannot be told to kill a token", t.Traits().Kind))
+		return nil, badRequest("force", fmt.Sprintf("%s cannot be told to kill a token; refreshed without force, twice, it ends", t.Traits().Kind))
 	}
 	if s.view.Revision() == 0 {
 		return nil, s.storeAway() // there is no telling what the order is to replace
