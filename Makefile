@@ -22,6 +22,9 @@ BUF  := go tool -modfile=tools/go.mod buf
 LINT := go tool -modfile=tools/lint/go.mod golangci-lint
 TEST := go tool gotestsum --format=pkgname --
 
+# The handlers of the JSON paths: see proto/http.yaml.
+GATEWAY := internal/gateway/generated
+
 # The API that is promised to callers: see CONTRIBUTING.md.
 API_BASELINE := proto/breaking-baseline.binpb
 
@@ -93,7 +96,8 @@ verify: verify-generated verify-modules verify-api lint ## fail if gen, fmt or `
 .PHONY: verify-generated
 verify-generated:
 	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && $(BUF) generate --output "$$out" && \
-	diff -r -x '*.proto' -x '*.binpb' proto "$$out/proto" || { echo 'proto/ is not what its .proto files generate: run make gen' >&2; exit 1; }
+	diff -r -x '*.proto' -x '*.binpb' -x '*.yaml' proto "$$out/proto" && diff -r $(GATEWAY) "$$out/$(GATEWAY)" || \
+	{ echo 'proto/ and $(GATEWAY) are not what the .proto files generate: run make gen' >&2; exit 1; }
 
 # The modules of the tools are left out: tidying them asks for the test dependencies of other people's programs. That they are
 # complete is seen by running the tools, since Go never adds to a go.mod on the way.
@@ -108,7 +112,7 @@ verify-api:
 # Change
 
 .PHONY: gen
-gen: ## generate the Go code of proto/
+gen: ## generate the Go code that follows from proto/
 	$(BUF) generate
 
 .PHONY: fmt

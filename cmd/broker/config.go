@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/tokenbroker/tokenbroker/internal/gateway"
 	"github.com/tokenbroker/tokenbroker/internal/refresh"
 	"github.com/tokenbroker/tokenbroker/internal/token"
 	"github.com/tokenbroker/tokenbroker/internal/upstream/wechat"
@@ -15,10 +16,13 @@ type config struct {
 	Replica  replicaConfig
 	GRPC     grpcConfig
 	HTTP     httpConfig
+	Gateway  gatewayConfig
 	Log      logConfig
 	Etcd     etcdConfig
 	Election electionConfig
 	Snapshot snapshotConfig
+	// Clients may use the gateway's WeChat-compatible paths. Names and secrets are unique.
+	Clients []gateway.Client
 	// Tokens has at least one element; names are unique.
 	Tokens []tokenConfig
 }

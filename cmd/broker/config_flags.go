@@ -22,6 +22,7 @@ var flagged = []struct{ path, usage string }{
 	{"grpc.listen", "host:port of the gRPC API"},
 	{"grpc.reflection", "let grpcurl discover the API: true or false"},
 	{"http.listen", "host:port of /metrics, /livez and /readyz"},
+	{"gateway.listen", "host:port of the API over HTTP (default: there is none)"},
 	{"log.level", "debug, info, warn or error"},
 	{"log.format", "text or json"},
 	{"etcd.endpoints", "URLs of etcd, by commas"},

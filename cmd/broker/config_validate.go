@@ -115,11 +115,19 @@ type summary struct {
 	Advertise  string         `json:"advertise,omitempty"`
 	GRPC       string         `json:"grpc"`
 	HTTP       string         `json:"http"`
+	Gateway    string         `json:"gateway,omitempty"`
 	Etcd       string         `json:"etcd"`
 	Namespace  string         `json:"namespace"`
 	SessionTTL string         `json:"session_ttl"`
 	Snapshot   string         `json:"snapshot,omitempty"`
 	Tokens     []tokenSummary `json:"tokens"`
+	// Clients are who may use the gateway's WeChat-compatible paths.
+	Clients []clientSummary `json:"clients,omitempty"`
+}
+
+type clientSummary struct {
+	Name   string   `json:"name"`
+	Tokens []string `json:"tokens"`
 }
 
 type tokenSummary struct {
@@ -137,7 +145,7 @@ type tokenSummary struct {
 
 func summarize(cfg *config) summary {
 	s := summary{
-		Replica: cfg.Replica.ID, Advertise: cfg.Replica.Advertise, GRPC: cfg.GRPC.Listen, HTTP: cfg.HTTP.Listen,
+		Replica: cfg.Replica.ID, Advertise: cfg.Replica.Advertise, GRPC: cfg.GRPC.Listen, HTTP: cfg.HTTP.Listen, Gateway: cfg.Gateway.Listen,
 		Etcd: strings.Join(cfg.Etcd.Endpoints, ", "), Namespace: cfg.Etcd.Namespace, SessionTTL: short(cfg.Election.SessionTTL), Snapshot: cfg.Snapshot.File,
 	}
 	if e := cfg.Etcd.Embedded; e != nil {
@@ -145,6 +153,9 @@ func summarize(cfg *config) summary {
 	}
 	for _, t := range cfg.Tokens {
 		s.Tokens = append(s.Tokens, t.summary())
+	}
+	for _, c := range cfg.Clients {
+		s.Clients = append(s.Clients, clientSummary{c.Name, c.Tokens})
 	}
 	return s
 }
@@ -177,6 +188,9 @@ func (s summary) table(w io.Writer) error {
 	}
 	out.row("gRPC", s.GRPC)
 	out.row("HTTP", s.HTTP)
+	if s.Gateway != "" {
+		out.row("gateway", s.Gateway)
+	}
 	out.row("etcd", s.Etcd)
 	out.row("namespace", s.Namespace)
 	out.row("session TTL", s.SessionTTL)
@@ -195,6 +209,16 @@ func (s summary) table(w io.Writer) error {
 		}
 		out.row(t.Name, t.Upstream, t.AppID, t.Secret, strings.Join(t.Refresh, ", "),
 			fmt.Sprintf("%d, %d reserved", t.DailyBudget, t.Reserve), reports)
+	}
+	if len(s.Clients) > 0 {
+		if err := out.Flush(); err != nil {
+			return err
+		}
+		fmt.Fprintln(w)
+		out.row("CLIENT", "MAY HAVE")
+	}
+	for _, c := range s.Clients {
+		out.row(c.Name, strings.Join(c.Tokens, ", "))
 	}
 	return out.Flush()
 }

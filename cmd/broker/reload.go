@@ -46,7 +46,7 @@ func (l *reloader) reload(r *replica) {
 		return
 	}
 	logWarnings(l.log, warnings)
-	diff, err := r.reconfigure(next.Tokens)
+	diff, err := r.reconfigure(next)
 	if err != nil {
 		l.log.Error("reloading failed; the tokens stay as they are", "err", err)
 		return
@@ -55,7 +55,7 @@ func (l *reloader) reload(r *replica) {
 		l.log.Warn("a changed setting takes effect at the next start only", "setting", section)
 	}
 	l.current = next
-	l.log.Info("reloaded the tokens", "added", diff.added, "changed", diff.changed, "removed", diff.removed)
+	l.log.Info("reloaded the tokens", "added", diff.added, "changed", diff.changed, "removed", diff.removed, "clients", len(next.Clients))
 }
 
 // firstLine is err, unless it was told problem by problem.
@@ -76,6 +76,7 @@ func (c *config) restartFor(next *config) []string {
 		{"replica", c.Replica, next.Replica},
 		{"grpc", c.GRPC, next.GRPC},
 		{"http", c.HTTP, next.HTTP},
+		{"gateway", c.Gateway, next.Gateway},
 		{"log", c.Log, next.Log},
 		{"etcd", c.Etcd, next.Etcd},
 		{"election", c.Election, next.Election},

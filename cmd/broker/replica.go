@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -43,6 +42,8 @@ type replica struct {
 	catalog  *catalog
 	server   *server.Server
 	clock    *clock.Clock
+	// front is the gateway; nil if none is wanted.
+	front *front
 	// keeper keeps the snapshot; nil if none is wanted.
 	keeper *snapshot.Keeper
 }
@@ -86,35 +87,45 @@ func newReplica(cfg *config, client *clientv3.Client, address string, registry *
 	if err := registry.Register(r.server); err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
-	if cfg.Snapshot.File == "" {
-		return r, nil
+	if cfg.Snapshot.File != "" {
+		if r.keeper, err = snapshot.New(snapshot.Config{
+			File: cfg.Snapshot.File, Namespace: cfg.Etcd.Namespace, Replica: cfg.Replica.ID,
+			View: v, Codec: r.store, Clock: c, Logger: log.With("component", "snapshot"),
+		}); err != nil {
+			return nil, err
+		}
+		if err := registry.Register(r.keeper); err != nil {
+			return nil, fmt.Errorf("registering the snapshot's metrics: %w", err)
+		}
 	}
-	if r.keeper, err = snapshot.New(snapshot.Config{
-		File: cfg.Snapshot.File, Namespace: cfg.Etcd.Namespace, Replica: cfg.Replica.ID,
-		View: v, Codec: r.store, Clock: c, Logger: log.With("component", "snapshot"),
-	}); err != nil {
-		return nil, err
-	}
-	if err := registry.Register(r.keeper); err != nil {
-		return nil, fmt.Errorf("registering the snapshot's metrics: %w", err)
+	if cfg.Gateway.Listen != "" {
+		if r.front, err = newFront(cfg, registry, log); err != nil {
+			return nil, err
+		}
 	}
 	return r, nil
 }
 
-// reconfigure replaces the set of tokens, and says what changed. Not to be called twice at once.
-func (r *replica) reconfigure(tokens []tokenConfig) (changes, error) {
-	diff, err := r.catalog.configure(tokens)
-	if err == nil && !diff.none() {
+// reconfigure replaces the set of tokens and the clients, and says what changed of the tokens. Not to be called twice at once.
+func (r *replica) reconfigure(cfg *config) (changes, error) {
+	diff, err := r.catalog.configure(cfg.Tokens)
+	if err != nil {
+		return diff, err
+	}
+	if !diff.none() {
 		r.store.Reload()
 	}
-	return diff, err
+	if r.front != nil {
+		r.front.clients.Set(cfg.Clients)
+	}
+	return diff, nil
 }
 
 // run blocks until ctx has ended and everything is shut down, or a part has failed, which shuts down the others.
 //
 // The order is: NOT_SERVING; no new fetch, and the one in flight is settled; the lead is given up; calls under way end; the feed
 // ends. Whoever called run may then close what the replica stood on.
-func (r *replica) run(ctx context.Context, listener net.Listener) error {
+func (r *replica) run(ctx context.Context, p ports) error {
 	beyond := context.WithoutCancel(ctx)
 	leading, stopLeading := context.WithCancel(beyond)
 	serving, stopServing := context.WithCancel(beyond)
@@ -139,8 +150,14 @@ func (r *replica) run(ctx context.Context, listener net.Listener) error {
 		if r.keeper != nil {
 			r.hearStore(serving)
 		}
-		return r.server.Run(serving, listener)
+		if r.front == nil {
+			return r.server.Run(serving, p.grpc)
+		}
+		return r.server.Run(serving, p.grpc, r.front.inner)
 	})
+	if r.front != nil {
+		parts.Go(func() error { return r.front.run(serving, p.gateway) })
+	}
 
 	select {
 	case <-ctx.Done():
@@ -178,14 +195,14 @@ func (r *replica) hearStore(ctx context.Context) {
 }
 
 // runReloading is run, with reloads meanwhile.
-func (r *replica) runReloading(ctx context.Context, listener net.Listener, l *reloader) error {
+func (r *replica) runReloading(ctx context.Context, p ports, l *reloader) error {
 	reloading, stop := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		l.run(reloading, r)
 	}()
-	err := r.run(ctx, listener)
+	err := r.run(ctx, p)
 	stop()
 	<-ended
 	return err

@@ -56,14 +56,28 @@ Exit codes:
 }
 
 // ports are the addresses that a replica serves on.
-type ports struct{ grpc, http net.Listener }
-
-func (p ports) close() {
-	p.grpc.Close()
-	p.http.Close()
+type ports struct {
+	grpc, http net.Listener
+	gateway    net.Listener // nil where there is no gateway
 }
 
-// listen opens both ports before anything else is done, so that a port that is taken is reported at once.
+func (p ports) close() {
+	for _, l := range []net.Listener{p.grpc, p.http, p.gateway} {
+		if l != nil {
+			l.Close()
+		}
+	}
+}
+
+// gatewayAddress is where the gateway listens, for people.
+func (p ports) gatewayAddress() string {
+	if p.gateway == nil {
+		return "off"
+	}
+	return p.gateway.Addr().String()
+}
+
+// listen opens all ports before anything else is done, so that a port that is taken is reported at once.
 func listen(cfg *config) (ports, error) {
 	var p ports
 	var err error
@@ -71,19 +85,27 @@ func listen(cfg *config) (ports, error) {
 		return p, fmt.Errorf("listening for gRPC: %w", err)
 	}
 	if p.http, err = net.Listen("tcp", cfg.HTTP.Listen); err != nil {
-		p.grpc.Close()
+		p.close()
 		return p, fmt.Errorf("listening for HTTP: %w", err)
+	}
+	if cfg.Gateway.Listen == "" {
+		return p, nil
+	}
+	if p.gateway, err = net.Listen("tcp", cfg.Gateway.Listen); err != nil {
+		p.close()
+		return p, fmt.Errorf("listening for the gateway: %w", err)
 	}
 	return p, nil
 }
 
 // serve runs everything that one configuration asks for, until ctx has ended and all is shut down. It closes the ports.
 func serve(ctx context.Context, cfg *config, p ports, log *slog.Logger, reload *reloader) error {
-	defer p.grpc.Close()
+	defer p.close()
 	address := advertised(cfg, p.grpc.Addr())
 	log = log.With("replica", cfg.Replica.ID)
 	log.Info("starting", "version", thisBuild().Version, "grpc", p.grpc.Addr().String(),
-		"http", p.http.Addr().String(), "advertise", address, "tokens", len(cfg.Tokens))
+		"http", p.http.Addr().String(), "gateway", p.gatewayAddress(),
+		"advertise", address, "tokens", len(cfg.Tokens))
 
 	// The HTTP server begins first and ends last: the process is alive while it waits for etcd.
 	group, whole := errgroup.WithContext(context.WithoutCancel(ctx))
@@ -102,7 +124,7 @@ func serve(ctx context.Context, cfg *config, p ports, log *slog.Logger, reload *
 				return err
 			}
 			running.Store(r)
-			return r.runReloading(ctx, p.grpc, reload)
+			return r.runReloading(ctx, p, reload)
 		})
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 			return nil // told to stop while it was still starting

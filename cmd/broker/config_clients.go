@@ -1,0 +1,81 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"regexp"
+
+	"github.com/tokenbroker/tokenbroker/internal/gateway"
+)
+
+// clientName is what clients may be called. Names are for people, and stand in logs.
+var clientName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
+
+// tokenPattern is a token's name with any number of asterisks.
+var tokenPattern = regexp.MustCompile(`^[a-z0-9*]([a-z0-9*._-]{0,61}[a-z0-9*])?$`)
+
+// clients reads the list of those who may use the WeChat-compatible paths.
+func (s *section) clients() []gateway.Client {
+	list := s.get("clients")
+	if list.given && list.node == nil {
+		list.fail("clients cannot be given outside the file", "write them into the file")
+		return nil
+	}
+	var (
+		clients []gateway.Client
+		names   = map[string]position{}
+		hashes  = map[[sha256.Size]byte]position{}
+	)
+	for _, item := range list.items() {
+		sec := item.section()
+		if !item.given {
+			sec.fail("this element is empty", "give name, secret_sha256 and tokens, or take the dash away")
+			continue
+		}
+		if sec.broken {
+			continue
+		}
+		c, ok := sec.client()
+		if at, taken := names[c.Name]; taken {
+			sec.get("name").fail(quote(c.Name)+" is also the name of the client on line "+itoa(at.Line), "give each client a name of its own")
+		}
+		if at, taken := hashes[c.SecretSHA256]; taken && ok {
+			sec.get("secret_sha256").fail("the client on line "+itoa(at.Line)+" has the same secret", "broker client create makes a secret for each")
+		}
+		if ok {
+			names[c.Name], hashes[c.SecretSHA256] = sec.at, sec.at
+			clients = append(clients, c)
+		}
+	}
+	return clients
+}
+
+// client reads one element of the list. False: something is wrong with it, and was reported.
+func (s *section) client() (c gateway.Client, ok bool) {
+	const example = "broker client create prints what belongs here"
+	before := len(s.problems)
+	name, sum, tokens := s.get("name"), s.get("secret_sha256"), s.get("tokens")
+	if c.Name = name.required("name the client"); c.Name != "" && !clientName.MatchString(c.Name) {
+		name.fail(quote(c.Name)+" cannot be a client's name", "write letters, digits, '.', '_' and '-'")
+	}
+	// What stands here is never quoted: it may be the secret itself.
+	if text := sum.required(example); text != "" {
+		raw, err := hex.DecodeString(text)
+		if err != nil || len(raw) != sha256.Size {
+			sum.fail("this is not a SHA-256 in 64 hexadecimal digits", example)
+		}
+		copy(c.SecretSHA256[:], raw)
+	}
+	for _, item := range tokens.items() {
+		pattern := item.str("")
+		if !tokenPattern.MatchString(pattern) {
+			item.fail(quote(pattern)+" is neither a token's name nor a pattern", `write a name, or "*" for any characters: "shop-*"`)
+		}
+		c.Tokens = append(c.Tokens, pattern)
+	}
+	if len(c.Tokens) == 0 && len(s.problems) == before {
+		s.fail("the client may have no tokens", `list their names, or patterns such as "shop-*"`)
+	}
+	s.end()
+	return c, len(s.problems) == before
+}

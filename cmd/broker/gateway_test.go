@@ -1,0 +1,87 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// gatewaySections are appended to a configuration: a client whose secret is "till-secret".
+const (
+	tillHash        = "f006509cb63476fb1f057fd2a307f8ebdf839503f055e587051ed3f4ee7bd970"
+	gatewaySections = `
+gateway: {listen: "127.0.0.1:0"}
+clients:
+  - {name: till, secret_sha256: ` + tillHash + `, tokens: [a]}
+`
+)
+
+var gatewayListens = regexp.MustCompile(`gateway=(\S+)`)
+
+func (b *broker) gateway(t *testing.T) string {
+	t.Helper()
+	return "http://" + gatewayListens.FindStringSubmatch(b.err.await(t, "msg=starting"))[1]
+}
+
+func TestReplicaServesTheAPIOverHTTPToo(t *testing.T) {
+	s := newSite(t)
+	b := s.serve(t, "one", tokenA+gatewaySections)
+	want := ask(t, b.grpc, "a").GetAccessToken()
+	var got struct {
+		Token struct{ AccessToken string }
+	}
+	if _, text, _ := strings.Cut(page(t, b.gateway(t)+"/v1/tokens/a"), "\n"); json.Unmarshal([]byte(text), &got) != nil || got.Token.AccessToken != want {
+		t.Errorf("got %s", text)
+	}
+	const call = "/cgi-bin/token?grant_type=client_credential&appid=wx1&secret="
+	if text := page(t, b.gateway(t)+call+"till-secret"); !strings.Contains(text, `"errcode":40013`) { // a is stable
+		t.Errorf("got %s", text)
+	}
+	if text := page(t, b.http+"/metrics"); !strings.Contains(text, `tokenbroker_gateway_requests_total{code="200",path="/v1/tokens/{name}"} 1`) {
+		t.Errorf("the metrics are\n%s", text)
+	}
+	if code := b.exit(t); code != exitOK {
+		t.Errorf("exit code %d", code)
+	}
+	for _, secret := range []string{want, "till-secret", secretValue} {
+		if strings.Contains(b.err.String(), secret) {
+			t.Error("the log shows a token or a secret")
+		}
+	}
+}
+
+func TestHangupTakesOverTheClients(t *testing.T) {
+	s := newSite(t)
+	sections := strings.Replace(gatewaySections, "[a]", "[a, b]", 1)
+	b := s.serve(t, "one", tokenA+tokenB+sections)
+	want := ask(t, b.grpc, "b").GetAccessToken()
+	call := b.gateway(t) + "/cgi-bin/token?grant_type=client_credential&appid=wx2&secret=till-secret"
+	if text := page(t, call); !strings.Contains(text, "\n"+`{"access_token":"`+want+`","expires_in":`) {
+		t.Errorf("got %s", text)
+	}
+	b.configure(t, s, "one", tokenA+strings.Replace(tokenB, "name: b,", "name: b, daily_budget: 77,", 1)+
+		strings.Replace(sections, tillHash[:8], "00000000", 1))
+	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	b.err.await(t, "changed=[b]")
+	if text := page(t, call); !strings.Contains(text, `"errcode":40125`) {
+		t.Errorf("a client that was taken away got %s", text)
+	}
+}
+
+func TestGatewayThatCannotListenIsReportedAtOnce(t *testing.T) {
+	s := newSite(t)
+	first := s.serve(t, "one", tokenA+gatewaySections)
+	taken := strings.Replace(gatewaySections, "127.0.0.1:0", strings.TrimPrefix(first.gateway(t), "http://"), 1)
+	second := &broker{file: filepath.Join(s.dir, "two.yaml")}
+	second.configure(t, s, "two", tokenA+taken)
+	p := launch(t, nil, "serve", "-c", second.file)
+	if code := <-p.code; code != exitFailed || !strings.Contains(p.err.String(), "listening for the gateway") {
+		t.Errorf("exit code %d, %s", code, p.err)
+	}
+}

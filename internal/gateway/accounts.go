@@ -1,0 +1,72 @@
+package gateway
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+
+	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
+)
+
+// listAge is how old a list of tokens must be before an account that is not in it is looked for in a new one.
+const listAge = time.Second
+
+// account is what a WeChat-compatible request asks for: the application, and the kind of token.
+type account struct{ appid, upstream string }
+
+// accounts finds the tokens of an account. The list that it keeps may be out of date: whoever gets a token by it must look whether it
+// is of that account.
+type accounts struct {
+	list func(context.Context, *tokenbrokerv1.ListTokensRequest, ...grpc.CallOption) (*tokenbrokerv1.ListTokensResponse, error)
+
+	known atomic.Pointer[listing]
+	mu    sync.Mutex // held while a new list is fetched
+}
+
+type listing struct {
+	read  time.Time
+	names map[account][]string // sorted
+}
+
+// find returns the names of an account's tokens. Blocks for a call if the account is not known, or if the caller has found that what is
+// known is wrong.
+func (a *accounts) find(ctx context.Context, of account, outdated *listing) ([]string, *listing, error) {
+	l := a.known.Load()
+	if l != nil && l != outdated {
+		if names := l.names[of]; len(names) > 0 || time.Since(l.read) < listAge {
+			return names, l, nil
+		}
+	}
+	l, err := a.renew(ctx, l)
+	if err != nil {
+		return nil, nil, err
+	}
+	return l.names[of], l, nil
+}
+
+// renew fetches a list, unless somebody else has replaced the old one meanwhile.
+func (a *accounts) renew(ctx context.Context, old *listing) (*listing, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if l := a.known.Load(); l != old {
+		return l, nil
+	}
+	l := &listing{read: time.Now(), names: map[account][]string{}}
+	answer, err := a.list(ctx, &tokenbrokerv1.ListTokensRequest{})
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range answer.GetTokens() {
+		of := account{t.GetAppId(), t.GetUpstream()}
+		l.names[of] = append(l.names[of], t.GetName())
+	}
+	for _, names := range l.names {
+		slices.Sort(names)
+	}
+	a.known.Store(l)
+	return l, nil
+}

@@ -1,0 +1,98 @@
+package gateway
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/grpc"
+
+	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
+)
+
+// Config says what a Gateway stands before.
+type Config struct {
+	// Conn leads to the gRPC server that answers. Required.
+	Conn grpc.ClientConnInterface
+	// Admission knows the callers of the WeChat-compatible paths. Default: nobody is known.
+	Admission Admission
+	// AnyMode lets a WeChat-compatible request of one mode be answered with a token of the other where the account has none of its own.
+	AnyMode bool
+	// Logger gets what goes wrong here. Default: nothing is logged.
+	Logger *slog.Logger
+}
+
+// Gateway is an http.Handler that turns requests into calls, and a prometheus.Collector of what it answered.
+type Gateway struct {
+	broker    tokenbrokerv1.TokenBrokerServiceClient
+	admission Admission
+	anyMode   bool
+	log       *slog.Logger
+
+	mux      *runtime.ServeMux // the paths under /v1
+	accounts accounts
+	metrics  metrics
+	watches  chan struct{} // has one element for each open watch
+
+	drainOnce sync.Once
+	draining  chan struct{} // closed when watches are to end
+}
+
+// New returns a Gateway. It starts nothing: it can be used as a handler at once, or be run on a listener: see Run.
+func New(cfg Config) (*Gateway, error) {
+	if cfg.Admission == nil {
+		cfg.Admission = NewClients(nil)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	g := &Gateway{
+		broker: tokenbrokerv1.NewTokenBrokerServiceClient(cfg.Conn), admission: cfg.Admission, anyMode: cfg.AnyMode, log: cfg.Logger,
+		metrics: newMetrics(), watches: make(chan struct{}, maxWatches), draining: make(chan struct{}),
+	}
+	g.accounts.list = g.broker.ListTokens
+	var err error
+	if g.mux, err = g.jsonPaths(cfg.Conn); err != nil {
+		return nil, fmt.Errorf("binding paths: %w", err)
+	}
+	return g, nil
+}
+
+// ServeHTTP answers one request. It blocks as long as the call behind it does: see the package documentation.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a := &answer{ResponseWriter: w, asked: r, path: unknownPath}
+	defer func() { g.finish(a, recover()) }()
+	header := a.Header()
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	a.allow(maxWait + answerTime)
+	compatible := isWeChatPath(r.URL.Path)
+	if err := a.readBody(r); err != nil {
+		if compatible {
+			g.answerWeChat(a, errDataFormat)
+		} else {
+			a.fail(err)
+		}
+		return
+	}
+	switch {
+	case compatible:
+		g.serveWeChat(a, r)
+	case r.URL.Path == openAPIPath:
+		serveOpenAPI(a, r)
+	default:
+		g.mux.ServeHTTP(a, asGet(r))
+	}
+}
+
+// asGet makes a GET of a HEAD: net/http leaves out the body of the answer.
+func asGet(r *http.Request) *http.Request {
+	if r.Method != http.MethodHead {
+		return r
+	}
+	get := r.WithContext(r.Context())
+	get.Method = http.MethodGet
+	return get
+}
