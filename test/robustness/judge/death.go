@@ -122,18 +122,23 @@ func (d *dossier) mayBelieve(r *replica, value string, when span, local bool) bo
 // allows reports whether a replica that has heard of a write, and of none after it, may promise a value.
 func (d *dossier) allows(i int, value string) bool {
 	w := d.writes[i]
-	switch {
-	case d.hopeless(i):
-		return false
-	case w.Value == value:
-		return true
+	if w.Value == value {
+		return !d.hopeless(i)
 	}
 	if at, stored := d.commits[value]; stored && at < i || d.Rotating {
 		return false
 	}
-	// Fetched by the replica alone, though the leader may have got the same value later: it holds until another one is committed.
+	// Fetched by the replica alone, though the leader may have got the same value later: it holds until another one is committed, or
+	// killed by force. What is known of the record's own value says nothing of it.
 	t := d.lookup(value)
-	return t != nil && (w.commit < 0 || d.writes[w.commit].from <= t.From)
+	return t != nil && (w.commit < 0 || d.writes[w.commit].from <= t.From) && !d.forcedInto(i, t)
+}
+
+// forcedInto reports whether some write up to this one begins a forced attempt that may have been processed after a value was issued.
+func (d *dossier) forcedInto(i int, t *history.Issued) bool {
+	return slices.ContainsFunc(d.writes[:i+1], func(w write) bool {
+		return w.step == begin && w.Forced && w.to+d.Timing.Settled() >= t.From
+	})
 }
 
 // fresh reports whether a replica counts at a moment the life of a value from its own proof of freshness before the attempt: then no

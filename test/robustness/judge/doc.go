@@ -34,7 +34,8 @@
 //     these three only while the replica may have believed in the token: if each record that can have been the newest that
 //     it knew (from what it must have known at the anchor to what was there at Received) has another value, is condemned, or
 //     announces a forced attempt, then it knew better. An answer that a replica gave although it must have heard of a forced
-//     attempt's BEGIN is a violation;
+//     attempt's BEGIN is a violation. A value that the replica fetched alone is not the record's: there, only a later commit, or a
+//     forced attempt that was begun so late that it may have come after it, tells better;
 //   - the request that rotated it away was written after its replica had stood still for more than P (A3): a pause or a held failpoint
 //     of that length ended less than D + G before the issue. If another replica led by then, an orphan tells of it: only promises
 //     are left out that end within W after everybody must have heard of that (see late.go);

@@ -234,3 +234,28 @@ func TestAPromiseOnALocalTokenHoldsAlthoughItIsCommittedLater(t *testing.T) {
 	s.get(80, "r1", stable, 1000, "own", 20).Answer.Local = true
 	s.expect(t, "S1", 1, 1)
 }
+
+func TestWhatIsKnownOfTheStoredTokenSaysNothingOfALocalOne(t *testing.T) {
+	t.Parallel()
+	s := newScene()
+	s.fetch(10, stable, "a", 70)
+	s.put(12, stable, func(r *history.Stored) { r.Doubt = true })
+	s.issue(stable, "own", 30, 50)
+	s.issue(stable, "c", 50, 130).Forced = true
+	s.get(40, "r1", stable, 1000, "own", 20).Answer.Local = true
+	s.expect(t, "S1", 0, 1)
+}
+
+func TestAReplicaThatHeardOfAForcedAttemptKnowsThatALocalTokenMayDie(t *testing.T) {
+	t.Parallel()
+	for begun, violated := range map[float64]int{12: 0, 27: 1} { // the first is over when the replica fetches at 30
+		s := newScene()
+		s.fetch(10, stable, "a", 70)
+		s.begin(begun, stable, "forced").Stored.Forced = true
+		s.put(begun+1, stable, func(r *history.Stored) { r.Attempt, r.AttemptTerm, r.Forced, r.Doubt = "", 0, false, true })
+		s.issue(stable, "own", 30, 50)
+		s.issue(stable, "c", 50, 130).Forced = true
+		s.get(40, "r1", stable, 1000, "own", 20).Answer.Local = true
+		s.expect(t, "S1", violated, 1-violated)
+	}
+}
