@@ -102,6 +102,9 @@ func (s *termWork) reconcile(ctx context.Context, refreshers map[string]*refresh
 			s.stopWorker(w)
 		}
 		if refreshers[name] != w.refresher || !w.restUntil.IsZero() && time.Now().After(w.restUntil) {
+			if next := refreshers[name]; next != nil && next != w.refresher {
+				next.Follow(w.refresher)
+			}
 			delete(s.workers, name)
 		}
 	}

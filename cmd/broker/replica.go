@@ -90,7 +90,7 @@ func newReplica(cfg *config, client *clientv3.Client, address string, registry *
 	if cfg.Snapshot.File != "" {
 		if r.keeper, err = snapshot.New(snapshot.Config{
 			File: cfg.Snapshot.File, Namespace: cfg.Etcd.Namespace, Replica: cfg.Replica.ID,
-			View: v, Codec: r.store, Clock: c, Logger: log.With("component", "snapshot"),
+			View: v, Codec: r.store, Course: r.store, Clock: c, Logger: log.With("component", "snapshot"),
 		}); err != nil {
 			return nil, err
 		}

@@ -57,6 +57,9 @@
 //     less the skew): followers may still promise its predecessor, which another fetch would kill;
 //   - after ABORT: none.
 //
+// Within a term one run may follow another, because the configuration changed. The waits count from what the first has seen, if the
+// account and the timing are the same (Follow).
+//
 // # Losing the lead
 //
 // A deposed leader with an outcome in hand writes it as an orphan, unfenced, and repeats that until it is done, before it stands for
@@ -114,6 +117,18 @@
 // holds another value under the version of the record, because a leader that remembers nothing has used it anew, asks for a floor, as
 // if it had fetched alone (see below); so a version keeps its one value at every replica.
 //
+// A record whose version did not go back may lack what the store knew of it: an attempt that may have ended the value's life, or that it
+// is dead. Each replica that notices tells the leader (package view). Of a dead value, as a report. Of one that can be rotated away, or was
+// in doubt, as a doubt:
+//
+//	DOUBT     doubt, not drained, and the version as floor, unless it is in doubt already
+//	(wait)    [rotating] W from the end of that write, for some replica may have promised the value until then; else G + P + D, for the
+//	          order of requests; no ABORT ends that
+//	(fetch)   brings a version above the floor, also if the value is the same
+//
+// So does a leader that finds, within its term, the record at an earlier revision than it wrote. A false alarm costs one fetch. Without any
+// memory of what was lost, nothing can be noticed.
+//
 // # Alone
 //
 // A replica that has had no proof of freshness for 10 s, and whose token is missing or near its end, fetches for itself, if the upstream
@@ -148,7 +163,7 @@
 // # Bounds
 //
 // The number of attempts is at most 1 + scheduled + lost answers + changes of leader + refusals + missed windows + late or confirmed
-// reports + operators' orders + floors. Those that replicas make alone are bounded by the clock, and a day's by the budget's reserve for
+// reports + operators' orders + floors + doubts, one for each restore that a replica noticed before the last one was healed. Those that replicas make alone are bounded by the clock, and a day's by the budget's reserve for
 // each replica. What the guarantees rest on (nobody else fetches; a written request is processed within D or never; no pause beyond P) is listed in
 // docs/ARCHITECTURE.md.
 package refresh

@@ -77,6 +77,7 @@ type Refresher struct {
 	policy Policy
 	timing token.Timing
 	log    *slog.Logger
+	stood  standing // of the last run
 }
 
 // New checks the configuration. It starts nothing.
@@ -125,6 +126,7 @@ func (r *Refresher) Run(ctx, settle context.Context, term int64, ledger Ledger, 
 	if err == nil {
 		err = g.serve(ctx, inbox)
 	}
+	g.stand()
 	if lost := g.disown(); lost != nil {
 		return lost
 	}

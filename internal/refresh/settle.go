@@ -199,10 +199,13 @@ func (g *termRun) resolve(intent token.Intent, orphan token.Orphan, change func(
 		if err != nil {
 			return false, err
 		}
-		g.rec, g.rev = entry.Record, entry.Revision
-		if p := g.rec.Pending; p == nil || p.Attempt != intent.Attempt {
-			return false, g.ledger.Leave(g.settle, orphan)
+		if p := entry.Record.Pending; p == nil || p.Attempt != intent.Attempt {
+			if err := g.ledger.Leave(g.settle, orphan); err != nil {
+				return false, err
+			}
+			return false, g.adopt(entry)
 		}
+		g.rec, g.rev = entry.Record, entry.Revision
 	}
 }
 

@@ -123,7 +123,9 @@ type incarnation struct {
 	resign  chan struct{}              // a signal to give up the lead
 	calls   map[string]chan token.Call // requests to the leader, by token
 	rest    refresh.Rest
-	zombie  atomic.Int64 // how long the next loss of the lead goes unnoticed
+	head    atomic.Int64  // of the store, as far as this replica knows
+	reload  chan struct{} // a signal to run one refresher anew, as a changed configuration does
+	zombie  atomic.Int64  // how long the next loss of the lead goes unnoticed
 }
 
 // start brings a replica up.
@@ -143,6 +145,7 @@ func (c *cluster) start(replica int) *incarnation {
 			return now.Sub(birth), now.Add(skew).Round(0)
 		}),
 		resign: make(chan struct{}, 1),
+		reload: make(chan struct{}),
 		calls:  map[string]chan token.Call{},
 	}
 	inc.view = view.New(view.Config{Clock: inc.clock, SyncWindow: max(10*time.Second, 3*c.sync)})
@@ -285,7 +288,9 @@ func (inc *incarnation) watch() {
 			}
 			for _, ch := range inc.cluster.etcd.since(cursor) {
 				if ch.name != "" && ch.rev <= rev {
-					inc.view.Apply(ch.rev, ch.rev, []view.Change{{Name: ch.name, Record: ch.record}})
+					if inc.view.Apply(ch.rev, ch.rev, []view.Change{{Name: ch.name, Record: ch.record}}) {
+						inc.head.Store(ch.rev)
+					}
 				}
 			}
 			cursor = rev
@@ -300,7 +305,7 @@ func (inc *incarnation) watch() {
 
 // load reads everything, applies it, and takes it as a proof. It returns the revision that it found.
 func (inc *incarnation) load(rng *rand.Rand) int64 {
-	floor, sent := inc.view.Revision(), inc.clock.Read()
+	known, floor, sent := inc.head.Load(), inc.view.Revision(), inc.clock.Read()
 	if inc.pass(inc.ctx, rng) != nil {
 		return 0
 	}
@@ -308,9 +313,14 @@ func (inc *incarnation) load(rng *rand.Rand) int64 {
 	if inc.pass(inc.ctx, rng) != nil {
 		return 0
 	}
-	if inc.view.Load(floor, rev, head, changes) {
-		inc.synced(sent, head)
+	switch {
+	case head < known:
+		inc.view.Rewind(rev, head, changes)
+	case !inc.view.Load(floor, rev, head, changes):
+		return rev
 	}
+	inc.head.Store(head)
+	inc.synced(sent, head)
 	return rev
 }
 
@@ -328,7 +338,7 @@ func (inc *incarnation) syncForever() {
 		if inc.view.Revision() == 0 {
 			continue
 		}
-		sent := inc.clock.Read()
+		known, sent := inc.head.Load(), inc.clock.Read()
 		if inc.pass(inc.ctx, rng) != nil {
 			return
 		}
@@ -336,7 +346,7 @@ func (inc *incarnation) syncForever() {
 		if inc.pass(inc.ctx, rng) != nil {
 			return
 		}
-		if !inc.synced(sent, head) {
+		if head < known || !inc.synced(sent, head) {
 			inc.load(rng)
 		}
 	}
@@ -420,8 +430,27 @@ func (inc *incarnation) refresh(ctx context.Context, spec simSpec, term int64) e
 	ctx2, cancel := context.WithCancel(ctx)
 	var post sync.WaitGroup
 	post.Go(func() { inc.deliver(ctx2, spec.name, orphans) })
-	err := r.Run(ctx, inc.ctx, term, &ledger{inc: inc, name: spec.name, term: term, rng: c.rng(inc.name, spec.name, term, "ledger")},
-		refresh.Inbox{Orphans: orphans, Calls: inc.calls[spec.name]})
+	var err error
+	for reloaded := true; reloaded && err == nil; {
+		reloaded = false
+		running, stop := context.WithCancel(ctx)
+		var reload sync.WaitGroup
+		reload.Go(func() {
+			select {
+			case <-inc.reload:
+				reloaded = true
+				stop()
+			case <-running.Done():
+			}
+		})
+		err = r.Run(running, inc.ctx, term, &ledger{inc: inc, name: spec.name, term: term, rng: c.rng(inc.name, spec.name, term, "ledger")},
+			refresh.Inbox{Orphans: orphans, Calls: inc.calls[spec.name]})
+		stop()
+		reload.Wait()
+		next := inc.refresher(spec, term)
+		next.Follow(r)
+		r = next
+	}
 	cancel()
 	post.Wait()
 	return err
@@ -482,6 +511,9 @@ func (inc *incarnation) correct() {
 		}
 		for name, version := range inc.view.Ahead() {
 			inc.tell(token.Request{Kind: token.RequestReport, Name: name, Version: version}, every)
+		}
+		for name, version := range inc.view.Doubted() {
+			inc.tell(token.Request{Kind: token.RequestDoubt, Name: name, Version: version}, every)
 		}
 		for name, version := range inc.view.Unmerged() {
 			inc.tell(token.Request{Kind: token.RequestFloor, Name: name, Version: version}, every)

@@ -104,6 +104,28 @@ func (e *etcd) empty() {
 	e.bump()
 }
 
+// backup returns a way to restore the records as they are now. Revisions go on from where they are, as they do for those who make them
+// jump in the restore.
+func (e *etcd) backup() (restore func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	head, saved := e.head, map[string]simEntry{}
+	for name, entry := range e.entries {
+		saved[name] = *entry
+	}
+	return func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		clear(e.entries)
+		clear(e.orphans)
+		for name, entry := range saved {
+			e.entries[name] = &entry
+		}
+		e.head = head
+		e.bump()
+	}
+}
+
 // orphanCount returns how many orphans were ever written.
 func (e *etcd) orphanCount() int {
 	e.mu.Lock()

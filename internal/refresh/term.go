@@ -24,6 +24,7 @@ type termRun struct {
 
 	begun     clock.Instant // when the last attempt's BEGIN was answered; the first read, if there was none in this term
 	quiet     quietWait
+	unknown   clock.Instant   // until when attempts may matter that the store has lost, and nobody knows of; no ABORT ends that
 	elder     clock.Instant   // [rotating] until when the predecessor of the current value may be promised
 	retryAt   clock.Instant   // back-off: no scheduled attempt before
 	reported  clock.Instant   // when a report last condemned a value
@@ -52,13 +53,16 @@ func (g *termRun) win(ctx context.Context) error {
 		return err
 	}
 	read := g.cfg.Clock.Now()
+	resumed := g.resume()
 	if err := g.adopt(entry); err != nil {
 		return err
 	}
-	g.begun = read
-	g.elder = g.elderAt(read)
-	if g.rec.Issued() {
-		g.beQuiet(read)
+	if !resumed {
+		g.begun = read
+		g.elder = g.elderAt(read)
+		if g.rec.Issued() {
+			g.beQuiet(read)
+		}
 	}
 	if n := g.rec.Failures; n > 0 && !g.anothersPlace(g.rec.LastFailure) {
 		// The back-off of the last leader goes on, as far as the wall clocks agree.
@@ -136,10 +140,10 @@ func (g *termRun) next() (clock.Instant, string) {
 func (g *termRun) quietEnd() clock.Instant {
 	q := g.quiet
 	if !g.rec.Condemned {
-		return q.end()
+		return max(q.end(), g.unknown)
 	}
 	q.wait = min(q.wait, g.timing.Settled())
-	return max(q.end(), g.elder)
+	return max(q.end(), g.elder, g.unknown)
 }
 
 // elderAt is elder as a new leader knows it at its first read: W after the request that brought the current value, by the wall clocks and
@@ -156,7 +160,7 @@ func (g *termRun) elderAt(read clock.Instant) clock.Instant {
 // forced one on every other. Where no promise is left to protect, only the order of requests is.
 func (g *termRun) beQuiet(from clock.Instant) {
 	p := g.rec.Pending
-	forced := p != nil && p.Forced
+	forced := p != nil && p.Forced || g.rec.Doubt && !g.rec.Drained
 	switch {
 	case g.traits.Rotating && !g.rec.Drained:
 		g.quiet = quietWait{from: from, wait: g.timing.W}
@@ -182,6 +186,7 @@ func (g *termRun) resync(ctx context.Context) error {
 
 // adopt takes in what was read. A pending attempt whose request we know was never written is aborted at once.
 func (g *termRun) adopt(entry token.Entry) error {
+	wentBack := entry.Revision < g.rev
 	g.committed = g.committed && entry.Record.Value == g.rec.Value
 	g.rec, g.rev = entry.Record, entry.Revision
 	if _, waiting := g.rec.HandedOver[g.cfg.Replica]; !waiting {
@@ -198,6 +203,11 @@ func (g *termRun) adopt(entry token.Entry) error {
 	g.ends = end
 	if floor := g.cfg.Lives.Version(); g.rec.Version < floor {
 		if err := g.raise(floor); err != nil {
+			return err
+		}
+	}
+	if wentBack && g.traits.Rotating { // the store was restored within the term
+		if err := g.doubt(); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,9 @@
 // current. An attempt that was under way, or a doubt, counts as in etcd. View.Restore has the rules, and replaces all of it by what
 // etcd tells, unless that is older.
 //
+// The file also tells how far etcd had come. So a replica that was restarted while etcd was restored from a backup notices that, and
+// what it knew of a version counts for more than what the backup has (package view).
+//
 // What the file does not tell is what happened after it was written. It is written within about a second of each change; a forced
 // refresh that comes later, while the replica is down, kills a token that the snapshot still promises. That is the same as with a
 // replica that is cut off (docs/ARCHITECTURE.md, non-guarantees). So whoever serves from a snapshot should give the store a moment to
@@ -18,7 +21,7 @@
 // One line of JSON, so that people can read it:
 //
 //	{"format":"tokenbroker snapshot","schema":1,"sha256":"<of content>","content":
-//	  {"namespace":"/tokenbroker/","replica":"broker-1","written":"<time>","tokens":[{"name":...,"seen":...,"local":...,"record":...}]}}
+//	  {"namespace":"/tokenbroker/","replica":"broker-1","written":"<time>","head":...,"head_puts":...,"tokens":[{"name":...,"seen":...,"local":...,"record":...}]}}
 //
 // A record is in the stored form that it has in etcd, its value sealed with the same keys for the same name. The checksum tells damage
 // from a wrong key. The format stands first and literally so that a file of another kind is known as such.

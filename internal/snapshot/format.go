@@ -32,6 +32,8 @@ type Snapshot struct {
 	// Replica is the id of the replica that wrote it, and Written that replica's wall clock.
 	Replica string
 	Written time.Time
+	// Head and Puts are how far etcd had come; zero if that is not known. See Course.
+	Head, Puts int64
 	// Held is what the replica held, by name.
 	Held []view.Held
 }
@@ -41,6 +43,14 @@ type Codec interface {
 	SealRecord(name string, rec token.Record) ([]byte, error)
 	// OpenRecord fails with token.ErrSealed where the value does not open.
 	OpenRecord(name string, data []byte) (token.Record, error)
+}
+
+// Course is how far the store had come: the mod revision of its head, and how often that had been put. A store that is found less far on
+// went back in time.
+type Course interface {
+	Course() (head, puts int64)
+	// Resume is called before anything is loaded.
+	Resume(head, puts int64)
 }
 
 // envelope is the whole file.
@@ -56,6 +66,8 @@ type content struct {
 	Namespace string    `json:"namespace"`
 	Replica   string    `json:"replica"`
 	Written   time.Time `json:"written"`
+	Head      int64     `json:"head,omitempty"`
+	Puts      int64     `json:"head_puts,omitempty"`
 	Tokens    []entry   `json:"tokens"`
 }
 
@@ -69,7 +81,7 @@ type entry struct {
 
 // Encode returns a snapshot in the form of the file.
 func Encode(s Snapshot, codec Codec) ([]byte, error) {
-	in := content{Namespace: s.Namespace, Replica: s.Replica, Written: s.Written.UTC(), Tokens: make([]entry, len(s.Held))}
+	in := content{Namespace: s.Namespace, Replica: s.Replica, Written: s.Written.UTC(), Head: s.Head, Puts: s.Puts, Tokens: make([]entry, len(s.Held))}
 	for i, h := range s.Held {
 		rec, err := codec.SealRecord(h.Name, h.Record)
 		if err != nil {
@@ -112,7 +124,7 @@ func Decode(data []byte, namespace string, latest time.Time, codec Codec) (Snaps
 		return Snapshot{}, refuse(Future, "it was written in the future, at "+in.Written.UTC().Format(time.RFC3339),
 			"set this machine's clock right, and start again: a wrong clock cannot tell how long a token still lives", nil)
 	}
-	s := Snapshot{Namespace: in.Namespace, Replica: in.Replica, Written: in.Written, Held: make([]view.Held, 0, len(in.Tokens))}
+	s := Snapshot{Namespace: in.Namespace, Replica: in.Replica, Written: in.Written, Head: in.Head, Puts: in.Puts, Held: make([]view.Held, 0, len(in.Tokens))}
 	names := map[string]bool{}
 	for _, e := range in.Tokens {
 		held, err := e.held(codec)

@@ -34,7 +34,9 @@ type Config struct {
 	// View is what is kept, and restored.
 	View *view.View
 	// Codec seals values as they are in etcd.
-	Codec  Codec
+	Codec Codec
+	// Course makes a replica that was restarted notice that etcd went back meanwhile.
+	Course Course
 	Clock  *clock.Clock
 	Logger *slog.Logger
 }
@@ -134,7 +136,9 @@ func (k *Keeper) blocked() bool {
 // write writes the file anew, and returns the time that it states. A refused file is kept.
 func (k *Keeper) write(held []view.Held) (time.Time, error) {
 	now := k.cfg.Clock.Wall()
-	data, err := Encode(Snapshot{Namespace: k.cfg.Namespace, Replica: k.cfg.Replica, Written: now, Held: held}, k.cfg.Codec)
+	s := Snapshot{Namespace: k.cfg.Namespace, Replica: k.cfg.Replica, Written: now, Held: held}
+	s.Head, s.Puts = k.cfg.Course.Course()
+	data, err := Encode(s, k.cfg.Codec)
 	if err != nil {
 		return now, err
 	}

@@ -69,7 +69,7 @@ func (l lock) mix(value []byte) []byte {
 }
 
 // codec is that of a store with the key.
-func codec(tb testing.TB, key lock) snapshot.Codec {
+func codec(tb testing.TB, key lock) *store.Store {
 	tb.Helper()
 	s, err := store.New(store.Config{Namespace: namespace, Sealer: key})
 	if err != nil {
@@ -92,11 +92,12 @@ func held(name string, rec token.Record) view.Held {
 
 // site is one replica's surroundings.
 type site struct {
-	file  string
-	view  *view.View
-	clock *clock.Clock
-	log   *bytes.Buffer
-	key   lock
+	file   string
+	view   *view.View
+	course snapshot.Course
+	clock  *clock.Clock
+	log    *bytes.Buffer
+	key    lock
 }
 
 // newSite returns a replica with the idempotent token "stable" and the rotating one "classic", in a folder of its own.
@@ -110,7 +111,7 @@ func newSite(t *testing.T) *site {
 // restart forgets all but the file and the log.
 func (s *site) restart(t *testing.T) {
 	t.Helper()
-	s.clock = clock.New()
+	s.clock, s.course = clock.New(), codec(t, s.key)
 	s.view = view.New(view.Config{Clock: s.clock})
 	err := s.view.Configure([]view.Spec{
 		{Name: "stable", Traits: idempotent}, {Name: "classic", Traits: rotating, Timing: token.TimingFor(rotating.Overlap)},
@@ -123,7 +124,7 @@ func (s *site) restart(t *testing.T) {
 func (s *site) keeper(t *testing.T) *snapshot.Keeper {
 	t.Helper()
 	k, err := snapshot.New(snapshot.Config{
-		File: s.file, Namespace: namespace, Replica: replica, View: s.view, Codec: codec(t, s.key), Clock: s.clock,
+		File: s.file, Namespace: namespace, Replica: replica, View: s.view, Codec: codec(t, s.key), Course: s.course, Clock: s.clock,
 		Logger: slog.New(slog.NewTextHandler(s.log, nil)),
 	})
 	if err != nil {

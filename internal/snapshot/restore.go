@@ -31,6 +31,7 @@ func (k *Keeper) Restore() {
 	k.file = sorted(s.Held)
 	held := k.usable(s.Held, latest)
 	k.cfg.View.Restore(held)
+	k.cfg.Course.Resume(s.Head, s.Puts)
 	log.Info("restored tokens from the snapshot", "tokens", len(held), "of", len(s.Held), "written", s.Written)
 }
 

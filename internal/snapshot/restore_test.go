@@ -92,3 +92,21 @@ func TestWhatIsNotConfiguredIsKeptUntilTheStoreIsSeen(t *testing.T) {
 		}
 	})
 }
+
+func TestASnapshotKeepsHowFarTheStoreHadCome(t *testing.T) {
+	bubble(t, func(t *testing.T, s *site) {
+		s.course.Resume(7, 3)
+		k := s.keeper(t)
+		k.Restore()
+		stop := run(t, k)
+		s.load(held("stable", record(3, time.Now())))
+		time.Sleep(2 * time.Second)
+		stop()
+
+		s.restart(t)
+		s.keeper(t).Restore()
+		if head, puts := s.course.Course(); head != 7 || puts != 3 {
+			t.Errorf("restored, the head is at %d and was put %d times, want 7 and 3", head, puts)
+		}
+	})
+}

@@ -9,7 +9,7 @@
 //	head                           put by every transaction that changes any token record, so that its mod revision is the revision of
 //	                               the last change
 //	orphan/<name>/<attempt>        an outcome that a deposed leader could not write; on a lease of an hour
-//	request/<kind>/<name>/<version>  what a replica asks of the leader (report, refresh, floor, resign), later with the reply in it; on a
+//	request/<kind>/<name>/<version>  what a replica asks of the leader (report, refresh, floor, doubt, resign), later with the reply in it; on a
 //	                               lease of minutes. A forced refresh is a kind of its own; a resignation has no name, and the term as
 //	                               version
 //	election/<lease>               the candidates, laid out as etcd's own concurrency package does; owned by package leader
@@ -33,8 +33,15 @@
 //
 // If etcd dies, Run goes on trying and the view keeps what it has. If etcd comes back with older data (a restored backup), the feed
 // takes it in, the view refuses lower versions, and the replica reports the versions that it holds, so that the leader goes on above
-// them. That etcd went back is told by its revision or, where that is ahead by now or was raised in the restore, by that of head. In
-// the same way the replica tells the leader of the versions under which it serves what the store does not have: what it fetched alone
+// them. Of the versions that did not go back nobody can be sure: what could be rotated away is in doubt (package view), and the replica
+// tells the leader that, too.
+//
+// That etcd went back is told by its revision or, where that is ahead by now or was raised in the restore, by that of head or by how
+// often head has been put. It is noticed by whoever saw or wrote what was lost, and by a restart with a snapshot that did; not by who
+// remembers nothing, nor if as much was written since as had been lost before this replica looked. From then until everything has been
+// read anew nothing that the watch tells is applied, and no freshness is proved.
+//
+// In the same way the replica tells the leader of the versions under which it serves what the store does not have: what it fetched alone
 // (see package refresh), and what it held under a version that an emptied store gave to another value.
 //
 // # Requests

@@ -85,36 +85,33 @@ func (s *Store) follow(ctx context.Context) error {
 func (s *Store) load(ctx context.Context) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	floor, sent := s.view.Revision(), s.clock.Read()
+	known, floor, sent := s.compass.known(), s.view.Revision(), s.clock.Read()
 	resp, err := s.client.Get(ctx, string(s.keys), clientv3.WithPrefix())
 	if err != nil {
 		return 0, fmt.Errorf("loading: %w", err)
 	}
 	b := s.sort(resp.Kvs)
-	if s.wentBack(floor, resp.Header.Revision, b.head) {
-		s.log.Error("etcd went back in time: it was restored from a backup, or emptied", "revision", resp.Header.Revision, "seen", floor)
-	}
+	found := course{Revision: resp.Header.Revision, Head: b.head, Puts: b.puts}
 	// gofail: var storeBeforeApply struct{}
 	s.feeding.Lock()
 	defer s.feeding.Unlock()
-	if s.view.Load(floor, resp.Header.Revision, b.head, b.changes) {
-		s.post.load(b.orphans, b.requests)
-		s.view.Synced(sent, b.head)
+	switch {
+	case s.compass.found(known, found):
+		s.log.Error("etcd went back in time: it was restored from a backup, or emptied", "revision", found.Revision, "seen", known.Revision)
+		s.view.Rewind(found.Revision, b.head, b.changes)
+		s.compass.restart(found)
+	case !s.view.Load(floor, found.Revision, b.head, b.changes):
+		return found.Revision, nil
 	}
-	return resp.Header.Revision, nil
-}
-
-// wentBack reports whether a linearizable read contradicts what the view had applied when it was sent: the store was restored from a
-// backup, or emptied. Its revision tells, unless that is ahead by now, or was raised in the restore; then the head, which must not be
-// older than the one that the view knows, unless the view heard of that after the read.
-func (s *Store) wentBack(floor, revision, head int64) bool {
-	known := s.view.Head()
-	return revision < floor || head < known && known <= revision
+	s.post.load(b.orphans, b.requests)
+	s.view.Synced(sent, b.head)
+	return found.Revision, nil
 }
 
 // batch is a set of keys, sorted by who wants them.
 type batch struct {
 	head     int64
+	puts     int64 // of the head, so far
 	changes  []view.Change
 	orphans  []orphanEvent
 	requests []requestEvent
@@ -132,7 +129,7 @@ func (s *Store) sort(kvs []*mvccpb.KeyValue) batch {
 func (s *Store) put(b *batch, kv *mvccpb.KeyValue, deleted bool) {
 	switch part, rest := s.keys.split(kv.Key); part {
 	case partHead:
-		b.head = kv.ModRevision
+		b.head, b.puts = kv.ModRevision, kv.Version
 	case partToken:
 		b.changes = append(b.changes, s.readRecord(rest, kv, deleted))
 	case partOrphan:
@@ -170,6 +167,10 @@ func (s *Store) take(events []*clientv3.Event) {
 		for _, ev := range events[:n] {
 			s.put(&b, ev.Kv, ev.Type == mvccpb.DELETE)
 		}
+		if s.compass.told(course{Revision: revision, Head: b.head, Puts: b.puts}) {
+			s.Reload() // and nothing that is told until then may end a doubt
+			return
+		}
 		if s.view.Apply(revision, b.head, b.changes) {
 			s.post.apply(b.orphans, b.requests)
 		}
@@ -196,8 +197,8 @@ func (s *Store) syncForever(ctx context.Context) error {
 }
 
 // correctForever tells the leader of versions that it does not know of, so that it goes on above them: those that the store has lost,
-// as reports of them, and those under which this replica serves what the store does not have. While the replica is cut off it does not
-// try.
+// as reports of them, and those under which this replica serves what the store does not have; and of those whose fate the store may
+// have lost. While the replica is cut off it does not try.
 func (s *Store) correctForever(ctx context.Context) error {
 	for rest(ctx, correctEvery*s.syncEvery) {
 		if !s.view.InSync() {
@@ -206,6 +207,10 @@ func (s *Store) correctForever(ctx context.Context) error {
 		for name, version := range s.view.Ahead() {
 			err := s.correct(ctx, token.Request{Kind: token.RequestReport, Name: name, Version: version})
 			s.log.Warn("the store lost a version that this replica holds; telling the leader", "token", name, "version", version, "err", err)
+		}
+		for name, version := range s.view.Doubted() {
+			err := s.correct(ctx, token.Request{Kind: token.RequestDoubt, Name: name, Version: version})
+			s.log.Warn("the store may have lost what became of a version; telling the leader, who replaces it", "token", name, "version", version, "err", err)
 		}
 		for name, version := range s.view.Unmerged() {
 			err := s.correct(ctx, token.Request{Kind: token.RequestFloor, Name: name, Version: version})
@@ -226,19 +231,20 @@ func (s *Store) correct(ctx context.Context, req token.Request) error {
 func (s *Store) sync(ctx context.Context) error {
 	cctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	floor, sent := s.view.Revision(), s.clock.Read()
-	if floor == 0 {
+	known, sent := s.compass.known(), s.clock.Read()
+	if s.view.Revision() == 0 {
 		return nil // nothing is loaded yet that could be proved fresh
 	}
 	resp, err := s.client.Get(cctx, s.keys.head(), clientv3.WithKeysOnly())
 	if err != nil {
 		return err
 	}
-	var head int64
+	found := course{Revision: resp.Header.Revision}
 	if len(resp.Kvs) > 0 {
-		head = resp.Kvs[0].ModRevision
+		found.Head, found.Puts = resp.Kvs[0].ModRevision, resp.Kvs[0].Version
 	}
-	if s.wentBack(floor, resp.Header.Revision, head) {
+	head := found.Head
+	if s.compass.found(known, found) {
 		s.Reload()
 		return errWentBack
 	}

@@ -102,6 +102,9 @@ func (l *Ledger) Write(ctx context.Context, revision int64, rec token.Record, or
 		written, err = l.refused(resp, data)
 		return err
 	})
+	if err == nil {
+		s.compass.wrote(written)
+	}
 	return written, err
 }
 

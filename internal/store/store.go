@@ -56,6 +56,7 @@ type Store struct {
 
 	feeding sync.Mutex // held while the view and the post take in one change, so that both are of the same revision
 	post    post
+	compass compass
 	reload  chan struct{} // asks the feed to load everything anew
 }
 

@@ -43,7 +43,8 @@ type Record struct {
 	ForcedVersion int64
 
 	// Floor is the highest version under which a replica served a value that it fetched alone, while it was cut off from the store; the
-	// next commit goes above it, so that no caller sees a version go back. 0 if none, and again after that commit.
+	// next commit goes above it, so that no caller sees a version go back. 0 if none, and again after that commit. Version itself, with
+	// Doubt, if the store went back in time and may have lost what became of it.
 	Floor int64
 	// EarlyDeaths is how often a current value was found dead before its time: somebody else fetches for the same account.
 	EarlyDeaths EarlyDeaths

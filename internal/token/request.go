@@ -14,6 +14,9 @@ const (
 	// RequestFloor: a replica serves a value under Version that the store does not have: it fetched alone while it was cut off, or the
 	// store lost its data and gave the version to another value. The next commit must go above it.
 	RequestFloor RequestKind = "floor"
+	// RequestDoubt: the store went back in time, and may have lost what a replica knew, or could have known, of Version: that it is dead, or
+	// that an attempt may have ended its life. The leader must replace it.
+	RequestDoubt RequestKind = "doubt"
 	// RequestResign: an operator wants another leader.
 	RequestResign RequestKind = "resign"
 )

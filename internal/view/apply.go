@@ -23,7 +23,7 @@ func (v *View) Apply(revision, head int64, changes []Change) bool {
 	}
 	for _, c := range changes {
 		if t := v.Token(c.Name); t != nil {
-			t.apply(c)
+			t.apply(c, false)
 		}
 	}
 	v.advance(revision, head)
@@ -32,23 +32,37 @@ func (v *View) Apply(revision, head int64, changes []Change) bool {
 
 // Load takes in the whole keyspace as a linearizable read found it at a revision: a record that is missing in changes is not there.
 // floor is Revision as it was before the read was sent. A read that was overtaken by the watch is ignored, and false returned; but a
-// revision below floor means that the store itself went back, and is taken in.
+// revision below floor means that the store itself went back: see Rewind.
 func (v *View) Load(floor, revision, head int64, changes []Change) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if revision < v.revision && revision >= floor {
 		return false
 	}
+	v.load(revision, head, changes, revision < floor)
+	return true
+}
+
+// Rewind is Load where the store is known to have gone back in time: it was restored from a backup, or emptied. What it tells of a
+// version that this replica held before may lack what it told, or was about to tell, of that version. So what can be rotated away is in
+// doubt until there is a higher version, and so is what was in doubt; promised as far as was known before.
+func (v *View) Rewind(revision, head int64, changes []Change) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.load(revision, head, changes, true)
+}
+
+// load replaces everything. The caller holds mu.
+func (v *View) load(revision, head int64, changes []Change, rewound bool) {
 	found := make(map[string]Change, len(changes))
 	for _, c := range changes {
 		found[c.Name] = c
 	}
 	for name, t := range *v.tokens.Load() {
-		t.apply(found[name])
+		t.apply(found[name], rewound)
 	}
 	v.head = 0
 	v.advance(revision, head)
-	return true
 }
 
 func (v *View) advance(revision, head int64) {
@@ -94,8 +108,9 @@ func (v *View) Synced(sent clock.Reading, head int64) bool {
 	return true
 }
 
-// apply takes in one record. An unreadable one may say anything, even that the value is dead: that is doubt. The caller holds view.mu.
-func (t *Token) apply(c Change) {
+// apply takes in one record; rewound, if the store went back since it told of the one before. An unreadable one may say anything, even
+// that the value is dead: that is doubt. The caller holds view.mu.
+func (t *Token) apply(c Change, rewound bool) {
 	now := t.view.clock.Read() // before the wall clock is used: a pause in between only shortens the life
 	rec, old := c.Record, t.cur.Load()
 	if c.Unreadable {
@@ -109,6 +124,7 @@ func (t *Token) apply(c Change) {
 		next.heard = now.At
 	}
 	next.lost = rec.Version < old.seen && !c.Unreadable
+	t.remember(&next, old, &rec, rewound)
 	next.local = old.local && rec.Version <= old.record.Version
 	another := rec.Version == old.record.Version && rec.Value != old.record.Value && !old.record.Value.IsZero()
 	next.unmerged = (next.local || another && !rec.Value.IsZero()) && rec.Floor < old.record.Version && !c.Unreadable
@@ -127,6 +143,18 @@ func (t *Token) apply(c Change) {
 	}
 	next.record, next.known = &rec, true
 	t.replace(next)
+}
+
+// remember adds to a record what is known of the version, and the store may have lost: that its value is dead, for good; and doubt since
+// the store went back, which ends with a higher version. old is what the replica held.
+func (t *Token) remember(next, old *snapshot, rec *token.Record, rewound bool) {
+	if old.record.Condemned && !rec.Condemned && rec.Value == old.record.Value && !rec.Value.IsZero() {
+		rec.Condemned, next.lost = true, true
+	}
+	endangered := t.rotates(*old.record) || t.unsettled(*old.record)
+	next.doubted = rec.Version <= old.record.Version && old.record.Version > 0 && (old.doubted || rewound && endangered)
+	next.untold = next.doubted && rec.Version == old.record.Version && !rec.Doubt
+	rec.Doubt = rec.Doubt || next.doubted
 }
 
 // keep is what this replica goes by while the store's record is behind what it holds, or gives its version to another value: the store
@@ -200,7 +228,7 @@ func (t *Token) freeze(next *snapshot, old *snapshot, rec token.Record, now cloc
 	switch {
 	case !t.unsettled(rec):
 		next.frozen = false
-	case rec.Pending != nil && rec.Pending.Forced || !t.rotates(rec):
+	case rec.Pending != nil && rec.Pending.Forced, !t.rotates(rec), forgotten(rec) && !next.doubted:
 		next.frozen, next.frozenEnd = true, 0
 	case !next.frozen || rec.Version != old.record.Version:
 		next.frozen, next.frozenEnd = true, 0
@@ -209,6 +237,10 @@ func (t *Token) freeze(next *snapshot, old *snapshot, rec token.Record, now cloc
 		}
 	}
 }
+
+// forgotten reports whether the leader was told that the store may have lost what became of the version. Whoever did not notice that may
+// have proved current, since, a record that was none.
+func forgotten(rec token.Record) bool { return rec.Doubt && rec.Floor > 0 && rec.Floor >= rec.Version }
 
 // unsettled reports whether an attempt that could end the value's life is open or was never resolved.
 func (t *Token) unsettled(rec token.Record) bool {

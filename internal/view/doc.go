@@ -30,6 +30,18 @@
 // restored from a backup), or with the same and another value (a store that was emptied, and a leader that remembers nothing), is not
 // adopted; a held token that rotates is then treated as in doubt, and the leader told to go above its version.
 //
+// # After a restore
+//
+// If the store went back in time (Rewind), its records may lack what it told of the version that this replica holds, or was about to
+// tell: an attempt that was begun, a death. Then
+//
+//   - a value that was condemned stays dead, whatever records say, and the leader is told;
+//   - a version that can be rotated away, or was unsettled, is in doubt until there is a higher one. It is promised until (t_sync before
+//     that was noticed) + W, or as it was frozen already; the leader is told, and records doubt with a floor. The version that an idempotent
+//     upstream issued is left alone: whatever was lost did not end its life, unless it was a forced attempt, that this replica did not see;
+//   - who did not notice, because it was started since, has proved a record current that may be none. It promises nothing any more of a
+//     version that it sees in doubt with a floor.
+//
 // # Local values
 //
 // Where a fetch ends nobody else's token, a replica that is cut off may have fetched alone (see package refresh). What it got is held

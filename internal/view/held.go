@@ -42,6 +42,7 @@ func (v *View) Restore(held []Held) {
 		}
 		next, rec := *old, h.Record
 		next.record, next.seen, next.local, next.unmerged = &rec, h.Seen, h.Local, h.Local
+		next.doubted = rec.Doubt && t.rotates(rec) // only a higher version ends that, and the store may have lost it
 		t.count(&next, rec, now)
 		t.freeze(&next, old, rec, now)
 		t.replace(next)

@@ -19,13 +19,7 @@ func (t *Token) Local() int64 {
 // Unmerged returns the tokens that this replica serves under versions which the store does not account for: local ones, and those which
 // a store that lost its data gave to another value. Until the leader hears of them, this replica refuses what it commits below them.
 func (v *View) Unmerged() map[string]int64 {
-	unmerged := map[string]int64{}
-	for name, t := range *v.tokens.Load() {
-		if s := t.cur.Load(); s.unmerged {
-			unmerged[name] = s.record.Version
-		}
-	}
-	return unmerged
+	return v.versions(func(s *snapshot) (int64, bool) { return s.record.Version, s.unmerged })
 }
 
 // ServeLocal makes the replica serve a value that it fetched alone, with a request that was written at wrote, until the store has a
@@ -55,7 +49,7 @@ func (t *Token) ServeLocal(source string, value token.Secret, wrote clock.Readin
 	next, rec := *old, *held
 	rec.Source, rec.Value, rec.IssuedAt, rec.Life, rec.Condemned = t.spec.Traits.Source, value, wrote.Wall, life, false
 	if t.unsettled(*held) && wrote.At.Sub(old.unsettled) > t.spec.Timing.Settled() {
-		rec.Pending, rec.Doubt, next.frozen = nil, false, false // what was under way then was over before this was asked for
+		rec.Pending, rec.Doubt, next.frozen, next.doubted = nil, false, false, false // what was under way then was over before this was asked for
 	}
 	if !same {
 		rec.Version, next.local, next.unmerged = localVersion(*held, wrote.Wall), true, true

@@ -45,7 +45,9 @@ type snapshot struct {
 	record     *token.Record
 	known      bool          // the store's record has been seen at least once
 	seen       int64         // the highest version that was ever seen in the store
-	lost       bool          // the store's record is older than that, and was refused
+	lost       bool          // the store's record is older than that, and was refused; or does not know that the value is dead
+	doubted    bool          // the store went back since it told of this version
+	untold     bool          // and its record does not say so
 	local      bool          // the value was fetched by this replica alone, and the version is of its own making
 	unmerged   bool          // the store's record does not account for the version
 	heard      clock.Instant // when the store last told of a higher version, or of a forced attempt

@@ -38,7 +38,7 @@ type Spec struct {
 	Timing token.Timing
 }
 
-// View holds every configured token. Any number of goroutines may read; what changes it (Apply, Load, Synced, Restore, Configure, and
+// View holds every configured token. Any number of goroutines may read; what changes it (Apply, Load, Rewind, Synced, Restore, Configure, and
 // Token.ServeLocal) may be called from any goroutine too, and excludes each other.
 type View struct {
 	clock      *clock.Clock
@@ -127,16 +127,28 @@ func (v *View) Token(name string) *Token { return (*v.tokens.Load())[name] }
 // Names returns the names of all configured tokens, sorted.
 func (v *View) Names() []string { return slices.Sorted(maps.Keys(*v.tokens.Load())) }
 
-// Ahead returns the tokens whose records in the store are older than what this replica has seen there, with the versions seen. The
-// store was restored from a backup, or emptied; until the leader hears of those versions, this replica refuses what it commits.
+// Ahead returns the tokens of which the store tells less than this replica has seen there, with the versions seen: its records are
+// older, or it does not know that the version is dead. It was restored from a backup, or emptied; until the leader hears of those
+// versions, this replica refuses what it commits.
 func (v *View) Ahead() map[string]int64 {
-	ahead := map[string]int64{}
+	return v.versions(func(s *snapshot) (int64, bool) { return s.seen, s.lost })
+}
+
+// Doubted returns the tokens that this replica holds in doubt because the store went back in time, and of which the store's records do
+// not say so, with their versions.
+func (v *View) Doubted() map[string]int64 {
+	return v.versions(func(s *snapshot) (int64, bool) { return s.record.Version, s.untold })
+}
+
+// versions returns those that pick picks.
+func (v *View) versions(pick func(*snapshot) (int64, bool)) map[string]int64 {
+	picked := map[string]int64{}
 	for name, t := range *v.tokens.Load() {
-		if s := t.cur.Load(); s.lost {
-			ahead[name] = s.seen
+		if version, ok := pick(t.cur.Load()); ok {
+			picked[name] = version
 		}
 	}
-	return ahead
+	return picked
 }
 
 // Revision returns the revision of the store that the view has applied.
@@ -144,13 +156,6 @@ func (v *View) Revision() int64 {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.revision
-}
-
-// Head returns the mod revision of the head key that the view has applied; 0 if there was none.
-func (v *View) Head() int64 {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.head
 }
 
 // Filled reports whether there is anything to serve from: what is in the store was loaded, or a token was had otherwise.
