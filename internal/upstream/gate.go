@@ -155,10 +155,7 @@ func (g *gate) finish() verdict {
 		g.refuse()
 	}
 	if g.conn != nil {
-		if tcp, ok := g.conn.(*net.TCPConn); ok && !g.answered {
-			_ = tcp.SetLinger(0) // or the kernel would go on sending the request, long after anybody waits for its answer
-		}
-		_ = g.conn.Close()
+		_ = g.closeConn()
 	}
 	if g.stage == writing {
 		g.mu.Unlock()
@@ -166,6 +163,15 @@ func (g *gate) finish() verdict {
 		g.mu.Lock()
 	}
 	return verdict{written: g.stage == written, answered: g.answered, stage: g.last, held: g.held}
+}
+
+// closeConn is called with mu held. It breaks off a connection without an answer: the kernel would go on sending the request, long after
+// anybody waits for that.
+func (g *gate) closeConn() error {
+	if tcp, ok := g.conn.(*net.TCPConn); ok && !g.answered {
+		_ = tcp.SetLinger(0)
+	}
+	return g.conn.Close()
 }
 
 // gatedConn is the socket as the transport sees it.
@@ -185,4 +191,11 @@ func (c *gatedConn) Write(p []byte) (int, error) {
 		c.gate.leave(n, err)
 	}
 	return n, err
+}
+
+// Close is how the transport ends the connection, which it does before anybody else where an answer does not come in time.
+func (c *gatedConn) Close() error {
+	c.gate.mu.Lock()
+	defer c.gate.mu.Unlock()
+	return c.gate.closeConn()
 }

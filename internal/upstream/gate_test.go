@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -470,5 +471,20 @@ func TestWriteThatIsCutOffKnowsWhatItWrote(t *testing.T) {
 				wantUnknown(t, f, token.Transient, "timeout")
 			}
 		})
+	}
+}
+
+// An end in good order would leave it to the kernel to go on sending a request, for minutes where packets are lost, that nobody waits for.
+func TestRequestWithoutAnAnswerInTimeIsBrokenOffWithItsConnection(t *testing.T) {
+	ended := make(chan error, 1)
+	server := serveRaw(t, func(s *rawServer, conn net.Conn) {
+		s.read(conn)
+		_, err := conn.Read(make([]byte, 1))
+		ended <- err
+	})
+	f := fail(t, t.Context(), newClient(t, upstream.Config{Timeout: 200 * time.Millisecond}), get(server.url))
+	wantUnknown(t, f, token.Transient, "timeout")
+	if err := <-ended; !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the connection ended with %v, want a reset", err)
 	}
 }
