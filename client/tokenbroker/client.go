@@ -73,6 +73,9 @@ func (c *Client) Close() error {
 	c.end()
 	_ = c.conn.Close() // fails if it was closed before
 	c.running.Wait()
+	for _, f := range *c.followers.Load() {
+		f.held.Store(nil) // nobody keeps it fresh any more
+	}
 	return nil
 }
 

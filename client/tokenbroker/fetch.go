@@ -66,7 +66,7 @@ func (f *follower) fetch(ctx context.Context, retry *backoff.ExponentialBackOff)
 		return max(e.RetryAfter, retry.NextBackOff()), true
 	}
 	t := response.GetToken()
-	if !f.take(sent, t, false) {
+	if !f.take(sent, t, nil) {
 		return retry.NextBackOff(), true // at the next replica
 	}
 	retry.Reset()

@@ -62,7 +62,9 @@ func (f *follower) run(ctx context.Context) {
 	var listening sync.WaitGroup
 	listening.Go(func() { f.listen(ctx) })
 	f.poll(ctx)
-	f.client.forget(f)
+	if ctx.Err() == nil {
+		f.client.forget(f)
+	}
 	cancel()
 	listening.Wait()
 }
@@ -148,16 +150,16 @@ func (f *follower) late(cause error) error {
 }
 
 // take takes in the broker's answer to a request that was sent at an instant. It reports whether there is something to hand out now that is
-// as new as the broker is known to have it. lives says that the upstream vouches for the version, even if it was refused.
-func (f *follower) take(sent instant, t *tokenbrokerv1.Token, lives bool) bool {
+// as new as the broker is known to have it. If it is the answer to a report, and names the reported version, the upstream vouches for that.
+func (f *follower) take(sent instant, t *tokenbrokerv1.Token, answered *report) bool {
 	now := f.client.clock.look()
 	next := newHeld(f.client.clock, f.client.cfg.minLife, sent, t)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	cur := f.held.Load()
-	vouched := lives && next.version == f.floor.version
+	vouched := answered != nil && answered == f.report && next.version == answered.version
 	switch {
-	case next.value == "" || f.floor.bars(next.version, now) && !vouched:
+	case *next.value == "" || f.floor.bars(next.version, now) && !vouched:
 		return false // a replica that lags behind
 	case cur != nil && now < cur.promised && next.version > cur.version && next.state(now) != Active:
 		f.pushed = max(f.pushed, next.version)

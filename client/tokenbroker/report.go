@@ -103,7 +103,7 @@ func (f *follower) tell(ctx context.Context, r *report) *Error {
 		Name: f.name, Reported: &tokenbrokerv1.ReportInvalidTokenRequest_Version{Version: r.version},
 	})
 	if err == nil {
-		f.take(sent, response.GetToken(), true)
+		f.take(sent, response.GetToken(), r)
 		f.ask() // the promise may be half used up already
 		return nil
 	}
@@ -116,7 +116,7 @@ func (f *follower) tell(ctx context.Context, r *report) *Error {
 	r.attempts++
 	r.failure, f.verdict = e, e
 	if e.Code == codes.InvalidArgument {
-		f.report = nil
+		f.report, f.verdict = nil, nil
 		f.forgetVersions() // they have another store now, in which there never was such a version
 		f.ask()
 	}

@@ -38,3 +38,10 @@ func (s *Source) Token(ctx context.Context) (Token, error) {
 func (s *Source) Invalid(ctx context.Context, refused Token) (Token, error) {
 	return s.client.Invalid(ctx, refused)
 }
+
+// report is Invalid for those who do not want the newer token, or not yet.
+func (s *Source) report(refused Token) {
+	if f, err := s.client.follow(s.name); err == nil {
+		f.refer(refused)
+	}
+}

@@ -46,12 +46,14 @@ type Token struct{ held *held }
 
 // held is what a client knows of one version. It is never changed after it is published.
 //
-// The value is out of reach of package fmt, which follows no pointer inside of a struct whose methods it cannot call.
+// The value is two pointers away from a Token: package fmt, which calls no method of a Token in an unexported field, follows one of them
+// where it complains of a verb.
 type held struct {
-	name, value string
-	version     int64
-	local       bool
-	expires     time.Time
+	name    string
+	value   *string
+	version int64
+	local   bool
+	expires time.Time
 
 	clock    *clock
 	promised instant // end of the promise
@@ -62,7 +64,7 @@ type held struct {
 // newHeld describes what the broker answered to a request that was sent at an instant.
 func newHeld(c *clock, minLife time.Duration, sent instant, t *tokenbrokerv1.Token) *held {
 	h := &held{
-		name: t.GetName(), value: t.GetAccessToken(), version: t.GetVersion(), local: t.GetLocal(),
+		name: t.GetName(), value: new(t.GetAccessToken()), version: t.GetVersion(), local: t.GetLocal(),
 		clock: c, promised: sent,
 	}
 	if t.GetState() == tokenbrokerv1.TokenState_TOKEN_STATE_ACTIVE {
@@ -109,7 +111,7 @@ func (t Token) Value() string {
 	if t.held == nil {
 		return ""
 	}
-	return t.held.value
+	return *t.held.value
 }
 
 // Version grows with every new value. It is 0 for the zero Token.

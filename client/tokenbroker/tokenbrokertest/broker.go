@@ -98,11 +98,12 @@ func (b *Broker) Client(options ...tokenbroker.Option) *tokenbroker.Client {
 func (b *Broker) Options() []tokenbroker.Option {
 	return []tokenbroker.Option{
 		tokenbroker.WithInsecure(),
-		tokenbroker.WithDialOptions(grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			return b.pipe.DialContext(ctx)
-		})),
+		tokenbroker.WithDialOptions(grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return b.Dial(ctx) })),
 	}
 }
+
+// Dial connects to the broker.
+func (b *Broker) Dial(ctx context.Context) (net.Conn, error) { return b.pipe.DialContext(ctx) }
 
 // Listen serves on a free loopback port as well, and returns its host:port.
 func (b *Broker) Listen() string {
