@@ -17,6 +17,7 @@
 //	upgrade_test.go    two versions of the program on one etcd
 //	coldstart_test.go  starting while etcd is away, from a snapshot that can or cannot be used
 //	embedded_test.go   the etcd inside the broker, alone and as a cluster
+//	sdk_test.go        the SDK for Go under rotation, and when a token dies
 //	leak_test.go       everything that is written anywhere, searched for secrets
 //
 // The other files are the machinery: processes, brokers, a site of them with etcd and WeChat, its callers, and their judgement; the
