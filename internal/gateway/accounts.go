@@ -12,7 +12,7 @@ import (
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
 
-// listAge is how old a list of tokens must be before an account that is not in it is looked for in a new one.
+// listAge is how long a list of tokens is believed.
 const listAge = time.Second
 
 // account is what a WeChat-compatible request asks for: the application, and the kind of token.
@@ -32,14 +32,11 @@ type listing struct {
 	names map[account][]string // sorted
 }
 
-// find returns the names of an account's tokens. Blocks for a call if the account is not known, or if the caller has found that what is
-// known is wrong.
+// find returns the names of an account's tokens. Blocks for a call if what is known is old, or if the caller has found that it is wrong.
 func (a *accounts) find(ctx context.Context, of account, outdated *listing) ([]string, *listing, error) {
 	l := a.known.Load()
-	if l != nil && l != outdated {
-		if names := l.names[of]; len(names) > 0 || time.Since(l.read) < listAge {
-			return names, l, nil
-		}
+	if l != nil && l != outdated && time.Since(l.read) < listAge {
+		return l.names[of], l, nil
 	}
 	l, err := a.renew(ctx, l)
 	if err != nil {

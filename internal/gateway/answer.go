@@ -73,14 +73,15 @@ func (a *answer) readBody(r *http.Request) error {
 	control := http.NewResponseController(a.ResponseWriter)
 	_ = control.SetReadDeadline(time.Now().Add(bodyTime))
 	body, err := io.ReadAll(http.MaxBytesReader(a.ResponseWriter, r.Body, maxBody))
-	_ = control.SetReadDeadline(time.Time{})
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return errTooLarge
-	}
 	if err != nil {
+		a.Header().Set("Connection", "close") // and the deadline stays: net/http would wait for the rest before it answers
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return errTooLarge
+		}
 		return status.Error(codes.InvalidArgument, "the body did not arrive")
 	}
+	_ = control.SetReadDeadline(time.Time{})
+	r.Body = io.NopCloser(bytes.NewReader(body))
 	return nil
 }
 

@@ -25,10 +25,10 @@
 //
 // # What a 304 means
 //
-// An ETag is a version, and stands on answers with an ACTIVE token only. A request with If-None-Match is carried out like any other, and
-// its answer is cut down to 304 only if it would have been that very version, ACTIVE. So neither a death nor a doubt can hide behind it:
-// a SUSPECT token is sent whole, an expired one is an error. It carries no body, and the life that is left in the header Token-Ttl. A token
-// that a replica fetched alone has no ETag, because two replicas may give one number to two values.
+// An ETag is a version and a little of the value's hash, and stands on answers with an ACTIVE token only. A request with If-None-Match is
+// carried out like any other, and its answer is cut down to 304 only if it would have been that very value, ACTIVE. So neither a death
+// nor a doubt can hide behind it: a SUSPECT token is sent whole, an expired one is an error. It carries no body, and the life that is left
+// in the header Token-Ttl.
 //
 // # Events
 //
@@ -42,8 +42,8 @@
 // Then the AppID must be that of a token which the client may have. Which token that is comes from ListTokens and is kept; that it is
 // still so is seen in the token itself, and if not, a new list is fetched, once.
 //
-// A token is answered only with a life of a second at least; otherwise its successor is waited for, wechatWait in all. When there is
-// none, WeChat's last refusal is passed on if it means to the caller what it means to the broker, and -1 is answered if not. A forced
+// A token is answered only with a life of a second at least; a SUSPECT one has none, and its successor is waited for, wechatWait in all.
+// When there is none, WeChat's last refusal is passed on if it means to the caller what it means to the broker, and -1 is answered if not. A forced
 // refresh is a report of the version that is current, which the broker verifies and limits.
 //
 // # Secrets

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -33,6 +34,8 @@ const (
 	classic = "shop.classic"
 	foreign = "other"
 	lonely  = "lonely"
+	hasty   = "hasty" // classic, with an overlap of 1 s: promised for 0.8 s after each proof
+	brief   = "brief" // classic, with an overlap of 4 s
 	appid   = "wxshop"
 	secret  = "0123456789abcdef"
 )
@@ -50,11 +53,20 @@ func classicTraits(appid string) token.Traits {
 	}
 }
 
+// shortTraits are those of a simulator whose time passes quickly.
+func shortTraits(appid string, overlap time.Duration) token.Traits {
+	t := classicTraits(appid)
+	t.MaxLife, t.Overlap = 24*overlap, overlap
+	return t
+}
+
 func specs() []view.Spec {
 	return []view.Spec{
 		{Name: stable, Traits: stableTraits(appid)},
 		{Name: classic, Traits: classicTraits(appid), Timing: token.TimingFor(5 * time.Minute)},
 		{Name: foreign, Traits: stableTraits("wxother")},
+		{Name: hasty, Traits: shortTraits("wxhasty", time.Second), Timing: token.TimingFor(time.Second)},
+		{Name: brief, Traits: shortTraits("wxbrief", 4*time.Second), Timing: token.TimingFor(4 * time.Second)},
 		{Name: lonely, Traits: classicTraits("wxlonely"), Timing: token.TimingFor(5 * time.Minute)},
 	}
 }
@@ -150,6 +162,9 @@ func (s *site) load() {
 	s.view.Synced(sent, s.revision)
 }
 
+// prove renews the proof that the view is current, and with it the promise on classic tokens.
+func (s *site) prove() { s.view.Synced(s.clock.Read(), s.revision) }
+
 // write changes a record as the store's watch would tell it.
 func (s *site) write(name string, change func(*token.Record)) {
 	s.mu.Lock()
@@ -232,6 +247,27 @@ func (r response) json(tb testing.TB, code int) map[string]any {
 		tb.Fatalf("%v:\n%s", err, r.body)
 	}
 	return m
+}
+
+// sample is the value of one series, 0 if there is none; labels come as name=value.
+func (s *site) sample(name string, labels ...string) float64 {
+	s.tb.Helper()
+	families, err := s.metrics.Gather()
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			var got []string
+			for _, l := range m.GetLabel() {
+				got = append(got, l.GetName()+"="+l.GetValue())
+			}
+			if family.GetName() == name && slices.Equal(got, labels) {
+				return m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return 0
 }
 
 // at follows keys and indices into decoded JSON; nil where there is nothing.

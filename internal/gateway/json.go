@@ -9,12 +9,14 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	generated "github.com/tokenbroker/tokenbroker/internal/gateway/generated/tokenbroker/v1"
@@ -72,6 +74,10 @@ func prepare(next runtime.HandlerFunc) runtime.HandlerFunc {
 		a := answering(w)
 		if pattern, ok := runtime.HTTPPattern(r.Context()); ok {
 			a.path = strings.ReplaceAll(pattern.String(), "=*", "")
+		}
+		if !utf8.ValidString(r.URL.Path) {
+			a.fail(status.Error(codes.InvalidArgument, "the path is not UTF-8"))
+			return
 		}
 		query, err := checkQuery(a.path, r.URL.RawQuery)
 		if err != nil {
@@ -146,7 +152,7 @@ func (m *jsonMarshaler) NewDecoder(r io.Reader) runtime.Decoder {
 		if len(body) == 0 {
 			return io.EOF
 		}
-		if err := m.Unmarshal(body, v); err != nil {
+		if message, ok := v.(proto.Message); !ok || m.UnmarshalOptions.Unmarshal(body, message) != nil {
 			return errBody
 		}
 		return nil

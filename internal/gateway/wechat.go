@@ -33,7 +33,7 @@ const (
 	wechatWait = 4500 * time.Millisecond
 	// forceWait is the part of it for a forced refresh. One that takes longer goes on by itself.
 	forceWait = 3 * time.Second
-	// leastLife is asked for so that expires_in is never 0.
+	// leastLife is the least that is answered, so that expires_in is never 0.
 	leastLife = time.Second
 )
 
@@ -171,11 +171,12 @@ func (g *Gateway) search(ctx context.Context, client *Client, appid string, kind
 	return "", account{}, l, errAppID
 }
 
-// get gets a token with a life that can be told in seconds. It waits for the next one if need be.
+// get gets a token with a life that can be told in seconds. If there is a token without one, its successor is waited for; if there is
+// none at all, not for longer than GetToken itself does, so that the caller soon learns why.
 func (g *Gateway) get(ctx context.Context, name string) (*tokenbrokerv1.Token, error) {
-	answer, err := g.broker.GetToken(ctx, &tokenbrokerv1.GetTokenRequest{Name: name, MinTtl: durationpb.New(leastLife)})
-	if err != nil {
-		return nil, err
+	answer, err := g.broker.GetToken(ctx, &tokenbrokerv1.GetTokenRequest{Name: name})
+	if err == nil && answer.GetToken().GetTtl().AsDuration() < leastLife {
+		answer, err = g.broker.GetToken(ctx, &tokenbrokerv1.GetTokenRequest{Name: name, MinTtl: durationpb.New(leastLife)})
 	}
-	return answer.GetToken(), nil
+	return answer.GetToken(), err
 }

@@ -2,16 +2,22 @@ package gateway_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/tokenbroker/tokenbroker/internal/gateway"
+	"github.com/tokenbroker/tokenbroker/internal/server"
 	"github.com/tokenbroker/tokenbroker/internal/token"
+	"github.com/tokenbroker/tokenbroker/internal/upstream/wechat/wechattest"
 )
 
 const (
@@ -153,6 +159,165 @@ func TestForcedRefreshThatIsRefusedAnswersTheCurrentToken(t *testing.T) {
 		begin := time.Now()
 		if got, text := s.ask("POST", "/cgi-bin/stable_token", forceBody); got.Token != value(stable, 1) {
 			t.Errorf("%s: got %s after %v", name, text, time.Since(begin))
+		}
+	}
+}
+
+func TestExpiresInIsNeverZeroBecauseTheNextTokenIsWaitedFor(t *testing.T) {
+	s := newSite(t)
+	s.clients.Set([]gateway.Client{{Name: "till", SecretSHA256: sha256.Sum256([]byte(secret)), Tokens: []string{"*"}}})
+	s.commit(brief, time.Minute) // promised for 3.2 s after each proof
+	for m := s.get("/v1/tokens/"+brief, http.StatusOK); at(m, "token", "state") != "TOKEN_STATE_SUSPECT"; {
+		m = s.get("/v1/tokens/"+brief, http.StatusOK)
+	}
+	answered := make(chan response, 1)
+	go func() {
+		r, err := s.try(http.MethodGet, "/cgi-bin/token"+strings.Replace(goodQuery, appid, "wxbrief", 1), "")
+		if err != nil {
+			t.Error(err)
+		}
+		answered <- r
+	}()
+	select {
+	case r := <-answered:
+		t.Errorf("got %s although nothing is promised", r.body)
+	case <-time.After(1500 * time.Millisecond): // longer than a caller waits who would take a suspect token
+	}
+	s.commit(brief, time.Minute)
+	s.prove()
+	if r := <-answered; !strings.HasPrefix(r.body, `{"access_token":"`+value(brief, 2)+`","expires_in":`) {
+		t.Errorf("got %s", r.body)
+	}
+	s.commit(hasty, 24*time.Second) // never has a second to live
+	if got, text := s.ask("GET", "/cgi-bin/token"+strings.Replace(goodQuery, appid, "wxhasty", 1), ""); got.Code != -1 {
+		t.Errorf("got %s", text)
+	}
+}
+
+func TestUpstreamsRefusalIsPassedOnWhereItMeansTheSameToTheCaller(t *testing.T) {
+	for upstream, want := range map[string]wechat{
+		"40164":    {Code: 40164, Message: "invalid ip, not in whitelist"},
+		"45009":    {Code: 45009, Message: "reach max api daily quota limit"},
+		"89503":    {Code: 89503, Message: "this ip is waiting for confirmation by the administrator"},
+		"40125":    {Code: -1, Message: "system error: "}, // the AppSecret is the broker's
+		"40001":    {Code: -1, Message: "system error: "},
+		"timeout":  {Code: -1, Message: "system error: "},
+		"http_502": {Code: -1, Message: "system error: "},
+		"-1":       {Code: -1, Message: "system error: "},
+	} {
+		t.Run(upstream, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			s.write(stable, func(rec *token.Record) {
+				rec.Failures, rec.LastFailure = 1, token.Failure{Class: token.Human, Code: upstream, Meaning: "told", Remedy: "none"}
+			})
+			got, text := s.ask("POST", "/cgi-bin/stable_token", goodBody)
+			if got.Code != want.Code || !strings.HasPrefix(got.Message, want.Message) {
+				t.Errorf("got %s", text)
+			}
+		})
+	}
+}
+
+// The list by which a token is found is kept for a second. When names change hands, nobody gets another account's token by the old list.
+func TestNameThatStandsForAnotherAccountIsNotAnswered(t *testing.T) {
+	s := newSite(t)
+	s.commit(stable, time.Hour)
+	s.commit(foreign, time.Hour)
+	if got, _ := s.ask("POST", "/cgi-bin/stable_token", goodBody); got.Token != value(stable, 1) {
+		t.Fatalf("got %+v", got)
+	}
+	swapped := specs()
+	swapped[0].Traits, swapped[2].Traits = stableTraits("wxother"), stableTraits(appid)
+	if err := s.view.Configure(swapped); err != nil {
+		t.Fatal(err)
+	}
+	s.load()
+	if got, text := s.ask("POST", "/cgi-bin/stable_token", goodBody); got.Code != 40013 { // "other", which the client may not have
+		t.Errorf("got %s", text)
+	}
+	if err := s.view.Configure(specs()[1:]); err != nil {
+		t.Fatal(err)
+	}
+	if got, text := s.ask("POST", "/cgi-bin/stable_token", goodBody); got.Code != 40013 {
+		t.Errorf("of a token that was removed: %s", text)
+	}
+}
+
+func TestClientMayHaveWhatItsPatternsName(t *testing.T) {
+	c := gateway.Client{Tokens: []string{"shop", "till-*", "*.test"}}
+	for name, want := range map[string]bool{
+		"shop": true, "shop2": false, "till-": true, "till-1.x": true, "till": false, "a.test": true, ".test": true, "a.tests": false, "": false,
+	} {
+		if c.May(name) != want {
+			t.Errorf("May(%q) is %v", name, !want)
+		}
+	}
+	if (&gateway.Client{}).May("shop") {
+		t.Error("a client without patterns may have a token")
+	}
+}
+
+// certificates admits by something else of a request than its secret, as a client certificate would.
+type certificates struct{ admitted gateway.Client }
+
+func (c certificates) Admit(r *http.Request, _ string) (*gateway.Client, bool) {
+	return &c.admitted, r.Header.Get("X-Certificate") == "till"
+}
+
+func TestAdmissionMayNeedNoSecret(t *testing.T) {
+	s := newSite(t, func(g *gateway.Config, _ *server.Config) {
+		g.Admission = certificates{gateway.Client{Name: "till", Tokens: []string{"*"}}}
+	})
+	s.commit(stable, time.Hour)
+	body := `{"grant_type":"client_credential","appid":"` + appid + `"}`
+	if r := s.do("POST", "/cgi-bin/stable_token", body, "X-Certificate", "till"); !strings.Contains(r.body, value(stable, 1)) {
+		t.Errorf("got %s", r.body)
+	}
+	if got, text := s.ask("POST", "/cgi-bin/stable_token", body); got.Code != 41004 {
+		t.Errorf("without a certificate: %s", text)
+	}
+}
+
+// The simulated WeChat and the gateway are asked the same, and their answers must have the same fields in the same order, under the same
+// header. (Their texts are compared with WeChat's above and in wechattest.)
+func TestAnswersHaveTheShapeOfTheSimulatedWeChats(t *testing.T) {
+	s := newSite(t)
+	s.commit(stable, time.Hour)
+	s.commit(classic, time.Hour)
+	sim, err := wechattest.New(wechattest.Config{Accounts: []wechattest.Account{{AppID: appid, Secret: secret}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	real := httptest.NewServer(sim)
+	defer real.Close()
+	values := regexp.MustCompile(`"access_token":"[^"]+"|:-?[0-9]+|rid: [0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}`)
+	code := regexp.MustCompile(`^\{"errcode":(-?[0-9]+)`)
+	for _, c := range []struct{ method, path, body string }{
+		{"GET", "/cgi-bin/token" + goodQuery, ""},
+		{"POST", "/cgi-bin/stable_token", goodBody},
+		{"GET", "/cgi-bin/token", ""},
+		{"GET", "/cgi-bin/token?grant_type=client_credential", ""},
+		{"GET", "/cgi-bin/token?grant_type=client_credential&appid=" + appid, ""},
+		{"GET", "/cgi-bin/token?grant_type=client_credential&appid=none&secret=" + secret, ""},
+		{"PUT", "/cgi-bin/token" + goodQuery, ""},
+		{"GET", "/cgi-bin/stable_token", ""},
+		{"POST", "/cgi-bin/stable_token", "nonsense"},
+		{"POST", "/cgi-bin/stable_token", strings.Replace(goodBody, secret, "wrong", 1)},
+		{"POST", "/cgi-bin/stable_token", strings.Replace(goodBody, "client_credential", "other", 1)},
+		{"POST", "/cgi-bin/stable_token", strings.Replace(goodBody, appid, "", 1)},
+		{"GET", "/cgi-bin/nothing", ""},
+	} {
+		ours := s.do(c.method, c.path, c.body)
+		theirs := (&site{tb: t, url: real.URL, http: s.http}).do(c.method, c.path, c.body)
+		if ours.Header.Get("Content-Type") != theirs.Header.Get("Content-Type") || ours.StatusCode != theirs.StatusCode {
+			t.Errorf("%s %s: %d %s, and WeChat %d %s", c.method, c.path, ours.StatusCode, ours.Header, theirs.StatusCode, theirs.Header)
+		}
+		if a, b := values.ReplaceAllString(ours.body, "#"), values.ReplaceAllString(theirs.body, "#"); a != b {
+			t.Errorf("%s %s: %s, and WeChat %s", c.method, c.path, a, b)
+		}
+		if a, b := code.FindStringSubmatch(ours.body), code.FindStringSubmatch(theirs.body); !slices.Equal(a, b) {
+			t.Errorf("%s %s: code %s, and WeChat's %s", c.method, c.path, a, b)
 		}
 	}
 }
