@@ -72,6 +72,10 @@ fuzz: ## fuzz every fuzz target for FUZZTIME (30s)
 bench: ## measure GetToken against an empty gRPC handler
 	go run ./test/bench $(ARGS)
 
+.PHONY: bench-sdk
+bench-sdk: ## measure reading a token in the SDK beside oauth2 and Redis
+	go run ./test/bench/sdk $(ARGS)
+
 .PHONY: robustness robustness-mutants
 # Where the kernel allows it, which takes root, replicas also vanish from the network. A seed means one run with that and another without:
 # NAMESPACES= turns it off.

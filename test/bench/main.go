@@ -12,10 +12,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 )
 
 // The limits that GetToken must keep to.
@@ -73,11 +73,19 @@ func run(ctx context.Context) error {
 	return nil
 }
 
-func writeFile(name string, results []result, rounds, requests int) (err error) {
-	f, err := os.Create(filepath.Clean(name))
-	if err != nil {
+// writeFile writes the page, and keeps the sections after it, which other programs write.
+func writeFile(name string, results []result, rounds, requests int) error {
+	name = filepath.Clean(name)
+	old, err := os.ReadFile(name)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	return report(io.Writer(f), results, rounds, requests)
+	var text strings.Builder
+	if err := report(&text, results, rounds, requests); err != nil {
+		return err
+	}
+	if _, sections, more := strings.Cut(string(old), "\n## "); more {
+		text.WriteString("\n## " + sections)
+	}
+	return os.WriteFile(name, []byte(text.String()), 0o644) //nolint:gosec // a document
 }
