@@ -61,3 +61,11 @@ func (c *clock) look() instant {
 	c.looked.Store(monotonic)
 	return instant(monotonic + c.skipped.Load())
 }
+
+// at returns the instant at which the wall clock will show a time, as far as is known now.
+func (c *clock) at(wall time.Time) instant {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	monotonic := int64(time.Since(c.base))
+	return instant(monotonic + c.skipped.Load()).add(min(wall.Sub(c.wall()), longestLife))
+}

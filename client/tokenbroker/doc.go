@@ -36,12 +36,12 @@
 // For each name that was asked for once the client keeps one stream open, and calls GetToken
 //
 //   - after the time that the last answer gave as refresh_after, which the broker spreads, so that callers do not come together;
-//   - at least every 5 min while the stream works, and every 30 s while none does, less up to a quarter. So polling takes over where a
-//     proxy cuts or swallows streams, or a server does not know them;
+//   - at least every 5 min once the stream has told of something, and every 30 s until then and when it cannot be opened again, less up to
+//     a quarter. So polling takes over where a proxy cuts or swallows streams, or a server does not know them;
 //   - when the stream tells of something new. If a replica that lags behind answers, the next is asked after 100 ms, and so on, doubling;
 //   - when the broker refused, after the RetryInfo that it gave; when it could not be reached, after 100 ms, doubling up to 10 s, with jitter.
 //
-// A stream that ended is opened again after 100 ms, doubling up to a minute, with jitter. Each call goes to the next replica that calls itself
+// A stream that ended is opened again after 500 ms, doubling up to a minute, with jitter. Each call goes to the next replica that calls itself
 // healthy, waits for one if there is none, and is repeated up to twice where the answer is UNAVAILABLE.
 //
 // # What is handed out

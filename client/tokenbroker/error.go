@@ -37,6 +37,10 @@ type Error struct {
 func newError(name string, err error) *Error {
 	st := status.Convert(err)
 	e := &Error{Name: name, Code: st.Code(), Message: st.Message(), cause: err}
+	// gRPC says of a call that it repeated in vain: "max retries exhausted: failed after 3 attempts: rpc error: code = .. desc = ..".
+	if _, last, repeated := strings.Cut(e.Message, " desc = "); repeated {
+		e.Message = last
+	}
 	for _, detail := range st.Details() {
 		switch d := detail.(type) {
 		case *errdetails.ErrorInfo:

@@ -31,7 +31,7 @@ type follower struct {
 	pushed   int64         // the newest version that a stream told of
 	expired  int64         // the newest version that a stream called expired
 	report   *report       // being settled; nil for none
-	streams  bool          // a stream works, as far as is known
+	streams  bool          // a stream told of something, and the attempts to open another have not begun to fail
 	over     bool          // ended by itself
 	changed  chan struct{} // closed and replaced at each change of the above
 	troubled bool          // the log was told of trouble
@@ -52,7 +52,7 @@ func (l floor) bars(version int64, now instant) bool {
 func newFollower(c *Client, name string) *follower {
 	return &follower{
 		client: c, name: name, logger: c.cfg.logger.With("token", name),
-		asked: make(chan struct{}, 1), streams: true, changed: make(chan struct{}),
+		asked: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 }
 
@@ -193,6 +193,7 @@ func (f *follower) refuse(version int64, end instant) {
 
 // forgetVersions begins anew with what the brokers offer: it is not the same store any more. The caller holds mu.
 func (f *follower) forgetVersions() {
+	f.logger.Warn("the brokers' versions begin anew", "held", f.floor.version)
 	f.floor, f.pushed, f.expired = floor{}, 0, 0
 }
 

@@ -27,7 +27,7 @@ type report struct {
 
 // failedSince returns the error that a caller should see who came when so many attempts had failed. Where the broker is not allowed to fetch
 // it takes long until the next attempt, and no caller waits for that.
-func (r *report) failedSince(attempts int) *Error {
+func (r *report) failedSince(attempts int) error {
 	if r.failure != nil && (r.attempts > attempts || r.failure.Code == codes.ResourceExhausted) {
 		return r.failure
 	}
@@ -41,12 +41,13 @@ func (f *follower) invalid(ctx context.Context, refused Token) (Token, error) {
 	r, attempts := f.refer(refused)
 	for {
 		f.mu.Lock()
-		t, err, changed := f.offer(), f.refusal(), f.changed // what was refused is not on offer, unless it was vouched for
+		t, changed := f.offer(), f.changed // what was refused is not on offer, unless it was vouched for
+		if f.report != nil && f.report != r {
+			r, attempts = f.report, 0 // the newer version was reported meanwhile
+		}
+		err := f.refusal()
 		if r != nil {
-			err = nil
-			if failure := r.failedSince(attempts); failure != nil {
-				err = failure
-			}
+			err = r.failedSince(attempts)
 		}
 		f.mu.Unlock()
 		if !t.IsZero() {

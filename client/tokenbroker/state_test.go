@@ -128,6 +128,9 @@ func TestPollingTakesOverWhereStreamsDoNotWork(t *testing.T) {
 		"cut": func(context.Context, *grpc.StreamDesc, *grpc.ClientConn, string, grpc.Streamer, ...grpc.CallOption) (grpc.ClientStream, error) {
 			return nil, status.Error(codes.Unavailable, "502 Bad Gateway")
 		},
+		"swallowed": func(ctx context.Context, _ *grpc.StreamDesc, _ *grpc.ClientConn, _ string, _ grpc.Streamer, _ ...grpc.CallOption) (grpc.ClientStream, error) {
+			return &silent{ctx: ctx}, nil
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -148,6 +151,19 @@ func TestPollingTakesOverWhereStreamsDoNotWork(t *testing.T) {
 			})
 		})
 	}
+}
+
+// silent is a stream that brings nothing.
+type silent struct {
+	grpc.ClientStream
+	ctx context.Context
+}
+
+func (*silent) SendMsg(any) error { return nil }
+func (*silent) CloseSend() error  { return nil }
+func (s *silent) RecvMsg(any) error {
+	<-s.ctx.Done()
+	return s.ctx.Err()
 }
 
 func TestABrokerThatRefusesIsNotPestered(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 
 const (
 	// Waits before a stream that ended is opened again.
-	firstReopen   = 100 * time.Millisecond
+	firstReopen   = 500 * time.Millisecond
 	longestReopen = time.Minute
 	// reopenUnknown is the wait after a broker, or something in front of it, said that it knows no streams.
 	reopenUnknown = 10 * time.Minute

@@ -38,6 +38,9 @@ func (s State) String() string {
 
 const redacted = "[redacted]"
 
+// longestLife is more than any token has. What claims more is cut, so that no sum overflows.
+const longestLife = 10 * 365 * 24 * time.Hour
+
 // Token is one version of a token and what is promised about it. It is a small value that never changes; only TTL and State go with the
 // time. The zero Token is no token, and expired.
 //
@@ -68,12 +71,12 @@ func newHeld(c *clock, minLife time.Duration, sent instant, t *tokenbrokerv1.Tok
 		clock: c, promised: sent,
 	}
 	if t.GetState() == tokenbrokerv1.TokenState_TOKEN_STATE_ACTIVE {
-		h.promised = sent.add(max(t.GetTtl().AsDuration(), 0))
+		h.promised = sent.add(min(max(t.GetTtl().AsDuration(), 0), longestLife))
 	}
 	h.nominal = h.promised
 	if t.GetExpireTime() != nil {
 		h.expires = t.GetExpireTime().AsTime()
-		h.nominal = max(h.nominal, c.now().add(h.expires.Sub(c.wall())))
+		h.nominal = max(h.nominal, c.at(h.expires))
 	}
 	h.usable = h.promised - instant(minLife)
 	return h

@@ -27,13 +27,17 @@ import (
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
 
-// Broker is a broker of one replica. It is safe for concurrent use, and gone when the test ends.
+// pipeSize is how many bytes may be under way to or from a client in memory.
+const pipeSize = 1 << 20
+
+// Broker is a broker of one replica. It is safe for concurrent use.
 type Broker struct {
-	tb     testing.TB
-	server *grpc.Server
-	pipe   *bufconn.Listener
+	server  *grpc.Server
+	pipe    *bufconn.Listener
+	serving sync.WaitGroup
 
 	mu      sync.Mutex
+	clients []*tokenbroker.Client
 	tokens  map[string]*entry
 	calls   map[string]int
 	reports map[string]int
@@ -52,45 +56,56 @@ type entry struct {
 	vouched bool
 }
 
-// New starts a broker without tokens.
+// New starts a broker without tokens, which is gone when the test ends.
 func New(tb testing.TB) *Broker {
 	tb.Helper()
+	b := Start()
+	tb.Cleanup(b.Close)
+	return b
+}
+
+// Start is New where there is no testing.TB. Call Close in the end.
+func Start() *Broker {
 	b := &Broker{
-		tb: tb, pipe: bufconn.Listen(1 << 20),
+		// Of keep-alive a broker tolerates as much.
+		server: grpc.NewServer(grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true})),
+		pipe:   bufconn.Listen(pipeSize),
 		tokens: map[string]*entry{}, calls: map[string]int{}, reports: map[string]int{}, changed: make(chan struct{}),
 	}
-	b.server = grpc.NewServer(grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}))
 	tokenbrokerv1.RegisterTokenBrokerServiceServer(b.server, &service{broker: b})
-	serving := health.NewServer()
-	serving.SetServingStatus(tokenbrokerv1.TokenBrokerService_ServiceDesc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
-	grpc_health_v1.RegisterHealthServer(b.server, serving)
+	status := health.NewServer()
+	status.SetServingStatus(tokenbrokerv1.TokenBrokerService_ServiceDesc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
+	grpc_health_v1.RegisterHealthServer(b.server, status)
 	b.serve(b.pipe)
 	return b
 }
 
-// serve serves on a listener until the test ends.
-func (b *Broker) serve(listener net.Listener) {
-	b.tb.Helper()
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		if err := b.server.Serve(listener); err != nil {
-			b.tb.Errorf("serving the broker: %v", err)
-		}
-	})
-	b.tb.Cleanup(func() {
-		b.server.Stop()
-		serving.Wait()
-	})
+// Close closes all clients that Client returned, ends the broker, and returns when nothing of them runs.
+func (b *Broker) Close() {
+	b.mu.Lock()
+	clients := b.clients
+	b.mu.Unlock()
+	for _, c := range clients {
+		_ = c.Close() // never fails
+	}
+	b.server.Stop()
+	b.serving.Wait()
 }
 
-// Client returns a client of this broker, which is closed when the test ends.
+// serve serves on a listener until Close.
+func (b *Broker) serve(listener net.Listener) {
+	b.serving.Go(func() { _ = b.server.Serve(listener) }) // an error of a listener is seen by its clients
+}
+
+// Client returns a client of this broker, which Close closes. It panics where tokenbroker.New fails.
 func (b *Broker) Client(options ...tokenbroker.Option) *tokenbroker.Client {
-	b.tb.Helper()
-	client, err := tokenbroker.New(b.tb.Context(), "passthrough:///tokenbrokertest", append(b.Options(), options...)...)
+	client, err := tokenbroker.New(context.Background(), "passthrough:///tokenbrokertest", append(b.Options(), options...)...)
 	if err != nil {
-		b.tb.Fatalf("creating a client: %v", err)
+		panic(fmt.Sprintf("tokenbrokertest: creating a client: %v", err))
 	}
-	b.tb.Cleanup(func() { _ = client.Close() })
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.clients = append(b.clients, client)
 	return client
 }
 
@@ -105,12 +120,11 @@ func (b *Broker) Options() []tokenbroker.Option {
 // Dial connects to the broker.
 func (b *Broker) Dial(ctx context.Context) (net.Conn, error) { return b.pipe.DialContext(ctx) }
 
-// Listen serves on a free loopback port as well, and returns its host:port.
+// Listen serves on a free loopback port as well, and returns its host:port. It panics if there is none.
 func (b *Broker) Listen() string {
-	b.tb.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(b.tb.Context(), "tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		b.tb.Fatalf("listening: %v", err)
+		panic(fmt.Sprintf("tokenbrokertest: %v", err))
 	}
 	b.serve(listener)
 	return listener.Addr().String()
