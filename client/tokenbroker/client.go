@@ -23,6 +23,7 @@ type Client struct {
 	life      context.Context // ends with Close
 	end       context.CancelFunc
 	followers atomic.Pointer[map[string]*follower] // the map is never changed, only replaced
+	streams   chan struct{}                        // holds one for each open stream
 
 	mu      sync.Mutex // held while followers is replaced or closed is set
 	closed  bool
@@ -39,7 +40,7 @@ func New(ctx context.Context, target string, options ...Option) (*Client, error)
 	if err != nil {
 		return nil, fmt.Errorf("tokenbroker: %w", err)
 	}
-	c := &Client{cfg: cfg, conn: conn, api: tokenbrokerv1.NewTokenBrokerServiceClient(conn), clock: newClock()}
+	c := &Client{cfg: cfg, conn: conn, api: tokenbrokerv1.NewTokenBrokerServiceClient(conn), clock: newClock(), streams: make(chan struct{}, maxStreams)}
 	c.life, c.end = context.WithCancel(context.WithoutCancel(ctx))
 	c.followers.Store(&map[string]*follower{})
 	if err := c.await(ctx, cfg.names); err != nil {

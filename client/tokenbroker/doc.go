@@ -72,7 +72,7 @@
 // # Cost
 //
 // Reading a held token takes two atomic loads, a map lookup and a look at the monotonic clock. It takes no lock, makes no call and allocates
-// nothing. Every name costs two goroutines and a stream.
+// nothing. Every name costs two goroutines and a stream; tokens beyond 512 are polled, so that streams do not use up what a connection allows.
 //
 // # Secrets
 //

@@ -2,12 +2,12 @@ package tokenbroker
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
@@ -71,7 +71,11 @@ func (f *follower) fetch(ctx context.Context, retry *backoff.ExponentialBackOff)
 	}
 	retry.Reset()
 	f.recovered(ctx)
-	return f.nextPoll(t.GetRefreshAfter().AsDuration() - f.client.clock.now().sub(sent)), true
+	refreshAfter := t.GetTtl().AsDuration() / 2
+	if t.GetRefreshAfter() != nil {
+		refreshAfter = t.GetRefreshAfter().AsDuration()
+	}
+	return f.nextPoll(refreshAfter - f.client.clock.now().sub(sent)), true
 }
 
 // nextPoll is when to ask again after an answer: when the broker says, but not too late to notice what no stream tells.
@@ -114,10 +118,7 @@ func (f *follower) recovered(ctx context.Context) {
 	f.troubled = false
 }
 
-// suspect is the verdict while the broker itself promises nothing.
-func suspect(name string) *Error {
-	return &Error{
-		Name: name, Code: codes.Unavailable, Message: "the broker hands it out, but cannot promise that it lives",
-		cause: errors.New("the token is suspect"),
-	}
+// unavailable is a verdict on an answer that was none of an error.
+func unavailable(name, message string) *Error {
+	return newError(name, status.Error(codes.Unavailable, message))
 }

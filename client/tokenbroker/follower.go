@@ -160,7 +160,11 @@ func (f *follower) take(sent instant, t *tokenbrokerv1.Token, answered *report) 
 	vouched := answered != nil && answered == f.report && next.version == answered.version
 	switch {
 	case *next.value == "" || f.floor.bars(next.version, now) && !vouched:
-		return false // a replica that lags behind
+		if f.verdict == nil && (cur == nil || now >= cur.usable) {
+			f.verdict = unavailable(f.name, "the replica that answered knows an older version only")
+			f.announce()
+		}
+		return false
 	case cur != nil && now < cur.promised && next.version > cur.version && next.state(now) != Active:
 		f.pushed = max(f.pushed, next.version)
 		return false // a living token is better than a newer one that may be dead
@@ -173,7 +177,7 @@ func (f *follower) take(sent instant, t *tokenbrokerv1.Token, answered *report) 
 	f.floor = floor{version: next.version, until: max(next.nominal, f.floor.until)}
 	f.verdict = nil
 	if now >= next.usable {
-		f.verdict = suspect(f.name)
+		f.verdict = unavailable(f.name, "the broker hands out a token, but does not promise that it lives for as long as is wanted")
 	}
 	if f.report != nil && (next.version > f.report.version || vouched) {
 		f.report = nil

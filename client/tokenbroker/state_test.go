@@ -3,6 +3,7 @@ package tokenbroker_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -260,6 +261,43 @@ func TestWatchTellsOfStatesAndReasons(t *testing.T) {
 		want := []string{"one active", "EXPIRED", "two active", "context canceled"}
 		if len(seen) != len(want) || seen[0] != want[0] || seen[1] != want[1] || seen[2] != want[2] || seen[3] != want[3] {
 			t.Errorf("saw %q, want %q", seen, want)
+		}
+	})
+}
+
+// A connection does not allow more than so many calls at once.
+func TestMoreTokensThanStreamsAreKeptFresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broker := tokenbrokertest.New(t)
+		c := broker.Client()
+		const names = 600
+		name := func(i int) string { return fmt.Sprint("shop-", i) }
+		for i := range names {
+			broker.Rotate(name(i))
+			if _, err := c.Token(t.Context(), name(i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		for i := range names {
+			broker.Rotate(name(i))
+		}
+		pushed := 0
+		count := func() (newest int) {
+			synctest.Wait()
+			for i := range names {
+				if got, err := c.Token(t.Context(), name(i)); err == nil && got.Version() == 2 {
+					newest++
+				}
+			}
+			return newest
+		}
+		if pushed = count(); pushed != 512 {
+			t.Errorf("%d tokens were pushed", pushed)
+		}
+		time.Sleep(30 * time.Second)
+		if polled := count(); polled != names {
+			t.Errorf("%d tokens are fresh after half a minute", polled)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package tokenbroker
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -17,7 +18,13 @@ const (
 	longestReopen = time.Minute
 	// reopenUnknown is the wait after a broker, or something in front of it, said that it knows no streams.
 	reopenUnknown = 10 * time.Minute
+	// maxStreams is how many streams a client has open at most. A broker allows 1024 calls at once on a connection, streams included, and
+	// there may be one replica only. Tokens beyond that are polled.
+	maxStreams = 512
 )
+
+// errTooMany means that maxStreams are open.
+var errTooMany = errors.New("too many streams are open")
 
 // listen keeps a stream open until ctx ends.
 func (f *follower) listen(ctx context.Context) {
@@ -40,6 +47,12 @@ func (f *follower) listen(ctx context.Context) {
 // hear follows one stream to its end. A message tells that something changed and nothing else counts: how long it was under way nobody
 // knows, so that its ttl means nothing. What is to be believed is asked for.
 func (f *follower) hear(ctx context.Context, reopen *backoff.ExponentialBackOff) error {
+	select {
+	case f.client.streams <- struct{}{}:
+		defer func() { <-f.client.streams }()
+	default:
+		return errTooMany
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := f.client.api.WatchToken(ctx, &tokenbrokerv1.WatchTokenRequest{Name: f.name})
