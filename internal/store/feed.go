@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,13 +40,19 @@ func (s *Store) Run(ctx context.Context) error {
 // watchForever loads the keyspace and follows it, again and again.
 func (s *Store) watchForever(ctx context.Context) error {
 	pause := firstPause
+	refused := 0 // in a row
 	for ctx.Err() == nil {
 		began := s.clock.Now()
 		err := s.follow(ctx)
 		if s.clock.Now().Sub(began) > longestPause {
-			pause = firstPause
+			pause, refused = firstPause, 0
 		}
-		if !errors.Is(err, errReload) && ctx.Err() == nil {
+		switch {
+		case errors.Is(err, errReload) || ctx.Err() != nil:
+		case remedy(err) != "":
+			s.complain("reading the keyspace", refused, err)
+			refused++
+		default:
 			s.log.Warn("watching etcd was interrupted; starting over", "err", err)
 		}
 		rest(ctx, pause)
@@ -189,7 +196,7 @@ func (s *Store) syncForever(ctx context.Context) error {
 			inSync = true
 		case !now && inSync && ctx.Err() == nil:
 			s.log.Warn("cut off from etcd: the view cannot be proved current; rotating tokens can soon not be promised",
-				"err", err, "remedy", "see that etcd has a quorum and that this replica reaches it")
+				"err", err, "remedy", cmp.Or(remedy(err), "see that etcd has a quorum and that this replica reaches it"))
 			inSync = false
 		}
 	}

@@ -78,8 +78,11 @@ func TestWhatEtcdHasNoSpaceForIsWrittenWhenItHas(t *testing.T) {
 	}
 }
 
-func TestWhatTheUserMayNotWriteIsWrittenWhenItMay(t *testing.T) {
-	server, book := etcdtest.Start(t), &logbook{}
+// guarded is an etcd that asks for passwords, and knows root and a broker who may do nothing.
+type guarded struct{ *etcdtest.Server }
+
+func newGuarded(t *testing.T, server *etcdtest.Server) guarded {
+	t.Helper()
 	root := server.Client(t)
 	do := func(_ any, err error) {
 		t.Helper()
@@ -92,24 +95,56 @@ func TestWhatTheUserMayNotWriteIsWrittenWhenItMay(t *testing.T) {
 	do(root.UserAdd(t.Context(), "broker", "b"))
 	do(root.RoleAdd(t.Context(), "broker"))
 	do(root.UserGrantRole(t.Context(), "broker", "broker"))
-	fence := elect(t, root, newReplica(t, root, nil).Store, "1")
 	do(root.AuthEnable(t.Context()))
-	as := func(user, password string) *clientv3.Client {
-		client, err := clientv3.New(clientv3.Config{Endpoints: []string{server.Endpoint()}, Username: user, Password: password, Logger: embedded.ZapLogger(slog.New(slog.DiscardHandler))})
-		do(nil, err)
-		t.Cleanup(func() { _ = client.Close() })
-		return client
+	return guarded{server}
+}
+
+// as returns a client of a user, who is broker or root.
+func (g guarded) as(t *testing.T, user string) *clientv3.Client {
+	t.Helper()
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints: []string{g.Endpoint()}, Username: user, Password: user[:1], Logger: embedded.ZapLogger(slog.New(slog.DiscardHandler)),
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	r := newReplica(t, as("broker", "b"), func(cfg *store.Config) { cfg.Logger = slog.New(slog.NewTextHandler(book, nil)) })
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// permit lets the broker read and write everything below prefix.
+func (g guarded) permit(t *testing.T) {
+	t.Helper()
+	all := clientv3.PermissionType(clientv3.PermReadWrite)
+	if _, err := g.as(t, "root").RoleGrantPermission(t.Context(), "broker", prefix, clientv3.GetPrefixRangeEnd(prefix), all); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWhatTheUserMayNotWriteIsWrittenWhenItMay(t *testing.T) {
+	server, book := etcdtest.Start(t), &logbook{}
+	fence := elect(t, server.Client(t), newReplica(t, server.Client(t), nil).Store, "1")
+	g := newGuarded(t, server)
+	r := newReplica(t, g.as(t, "broker"), func(cfg *store.Config) { cfg.Logger = slog.New(slog.NewTextHandler(book, nil)) })
 	write := func(ctx context.Context) error {
 		_, err := r.Ledger("t", fence).Write(ctx, 0, version(1))
 		return err
 	}
-	root = as("root", "r")
-	refusedUntilMended(t, book, "grant the broker's etcd user", write, func() {
-		do(root.RoleGrantPermission(t.Context(), "broker", prefix, clientv3.GetPrefixRangeEnd(prefix), clientv3.PermissionType(clientv3.PermReadWrite)))
-	})
-	if find(t, root, recordKey) == nil {
+	refusedUntilMended(t, book, "grant the broker's etcd user", write, func() { g.permit(t) })
+	if find(t, g.as(t, "root"), recordKey) == nil {
 		t.Error("nothing was written")
+	}
+}
+
+func TestWhatTheUserMayNotReadIsReadWhenItMay(t *testing.T) {
+	g, book := newGuarded(t, etcdtest.Start(t)), &logbook{}
+	r := newReplica(t, g.as(t, "broker"), func(cfg *store.Config) { cfg.Logger = slog.New(slog.NewTextHandler(book, nil)) })
+	refusedUntilMended(t, book, "grant the broker's etcd user", func(ctx context.Context) error {
+		r.run(t)
+		eventually(t, "the view is loaded", func() bool { return r.view.Revision() > 0 || ctx.Err() != nil })
+		return ctx.Err()
+	}, func() { g.permit(t) })
+	if got := book.lines("interrupted"); len(got) != 0 {
+		t.Errorf("what is refused is told as an interruption too:\n%s", strings.Join(got, ""))
 	}
 }
