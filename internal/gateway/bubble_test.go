@@ -104,6 +104,12 @@ func send(t *testing.T, conn net.Conn, request string) {
 	}
 }
 
+// hangUp closes the connection first: closing a body reads it to its end, and a stream has none.
+func hangUp(conn net.Conn, resp *http.Response) {
+	_ = conn.Close()
+	_ = resp.Body.Close()
+}
+
 func TestStreamWithoutEventsHasAHeartbeat(t *testing.T) {
 	inBubble(t, &fakeConn{}, func(t *testing.T, dial func() net.Conn) {
 		conn := dial()
@@ -113,6 +119,7 @@ func TestStreamWithoutEventsHasAHeartbeat(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer hangUp(conn, resp)
 		lines := bufio.NewScanner(resp.Body)
 		begin := time.Now()
 		var beats []time.Duration
@@ -153,6 +160,7 @@ func TestStreamOutlivesEveryLimitOfAnAnswer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer hangUp(conn, resp)
 		lines := bufio.NewScanner(resp.Body)
 		for lines.Scan() {
 			if lines.Text() == "id: 60" {
@@ -175,6 +183,7 @@ func TestBodyThatDoesNotArriveIsNotWaitedFor(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer hangUp(conn, resp)
 		if took := time.Since(begin); resp.StatusCode != http.StatusBadRequest || took != 10*time.Second {
 			t.Errorf("%d after %v", resp.StatusCode, took)
 		}
@@ -200,6 +209,7 @@ func TestEveryCallHasADeadline(t *testing.T) {
 				t.Fatalf("%v, %v", resp, err)
 			}
 			_, _ = io.Copy(io.Discard, resp.Body)
+			_ = resp.Body.Close()
 			if fake.deadline != want {
 				t.Errorf("with %q a call has %v", header, fake.deadline)
 			}

@@ -225,6 +225,7 @@ func TestSlowReaderGetsTheNewestAndNothingIsQueuedForIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer hangUp(conn, resp)
 	slow, quick := readEvents(t, resp.Body), s.watch(stable)
 	slow.want("token", "1")
 	quick.want("token", "1")

@@ -289,8 +289,8 @@ func TestAnswersHaveTheShapeOfTheSimulatedWeChats(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	real := httptest.NewServer(sim)
-	defer real.Close()
+	simulated := httptest.NewServer(sim)
+	defer simulated.Close()
 	values := regexp.MustCompile(`"access_token":"[^"]+"|:-?[0-9]+|rid: [0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}`)
 	code := regexp.MustCompile(`^\{"errcode":(-?[0-9]+)`)
 	for _, c := range []struct{ method, path, body string }{
@@ -309,7 +309,7 @@ func TestAnswersHaveTheShapeOfTheSimulatedWeChats(t *testing.T) {
 		{"GET", "/cgi-bin/nothing", ""},
 	} {
 		ours := s.do(c.method, c.path, c.body)
-		theirs := (&site{tb: t, url: real.URL, http: s.http}).do(c.method, c.path, c.body)
+		theirs := (&site{tb: t, url: simulated.URL, http: s.http}).do(c.method, c.path, c.body)
 		if ours.Header.Get("Content-Type") != theirs.Header.Get("Content-Type") || ours.StatusCode != theirs.StatusCode {
 			t.Errorf("%s %s: %d %s, and WeChat %d %s", c.method, c.path, ours.StatusCode, ours.Header, theirs.StatusCode, theirs.Header)
 		}
