@@ -39,7 +39,7 @@ func (s *section) clients() []gateway.Client {
 		if at, taken := names[c.Name]; taken {
 			sec.get("name").fail(quote(c.Name)+" is also the name of the client on line "+itoa(at.Line), "give each client a name of its own")
 		}
-		if at, taken := hashes[c.SecretSHA256]; taken && ok {
+		if at, taken := hashes[c.SecretSHA256]; taken {
 			sec.get("secret_sha256").fail("the client on line "+itoa(at.Line)+" has the same secret", "broker client create makes a secret for each")
 		}
 		if ok {

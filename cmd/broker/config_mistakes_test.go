@@ -49,6 +49,27 @@ var configMistakes = []struct {
 		`broker.yaml:4:8: grpc: unknown field "listn"; known here are listen, max_connection_age and reflection`,
 		"broker.yaml:4:21: grpc: unknown field; known here are listen, max_connection_age and reflection",
 	}},
+	{name: "a gateway that listens nowhere", text: minimal + "gateway: {wechat: {any_mode: perhaps, mode: 1}}\n", want: []string{
+		"broker.yaml:3:10: gateway.listen: this is required; write host:port, such as 127.0.0.1:7710, or take the section away",
+		`broker.yaml:3:30: gateway.wechat.any_mode: "perhaps" is not possible here; write false or true`,
+		`broker.yaml:3:39: gateway.wechat: unknown field "mode"; known here are any_mode`,
+	}},
+	{name: "clients of all kinds", text: minimal + "clients:\n- {}\n-\n- till\n- {name: a b, secret_sha256: 5ecre7, tokens: [Shop, 'a b']}\n" +
+		"- {name: till, secret_sha256: " + someHash + ", tokens: [shop]}\n- {name: till, secret_sha256: " + someHash + ", tokens: []}\n" +
+		"- {name: other, secret_sha256: " + someHash + ", tokens: ['*']}\n", want: []string{
+		"broker.yaml:4:3: clients[0].name: this is required; name the client",
+		"broker.yaml:4:3: clients[0].secret_sha256: this is required; broker client create prints what belongs here",
+		"broker.yaml:5:2: clients[1]: this element is empty; give name, secret_sha256 and tokens, or take the dash away",
+		"broker.yaml:6:3: clients[2]: a group of fields is expected here; broker config example shows what belongs into it",
+		`broker.yaml:7:10: clients[3].name: "a b" cannot be a client's name; write letters, digits, '.', '_' and '-'`,
+		"broker.yaml:7:30: clients[3].secret_sha256: this is not a SHA-256 in 64 hexadecimal digits; broker client create prints what belongs here",
+		`broker.yaml:7:47: clients[3].tokens[0]: "Shop" is neither a token's name nor a pattern; write a name, or "*" for any characters: "shop-*"`,
+		`broker.yaml:7:53: clients[3].tokens[1]: "a b" is neither a token's name nor a pattern; write a name, or "*" for any characters: "shop-*"`,
+		`broker.yaml:9:3: clients[5]: the client may have no tokens; list their names, or patterns such as "shop-*"`,
+		`broker.yaml:9:10: clients[5].name: "till" is also the name of the client on line 8; give each client a name of its own`,
+		"broker.yaml:9:31: clients[5].secret_sha256: the client on line 8 has the same secret; broker client create makes a secret for each",
+		"broker.yaml:10:32: clients[6].secret_sha256: the client on line 8 has the same secret; broker client create makes a secret for each",
+	}},
 	{name: "a snapshot without a file", text: minimal + "snapshot: {}\n", want: []string{
 		"broker.yaml:3:11: snapshot.file: this is required; name a file, such as /var/lib/tokenbroker/snapshot.json, or take the section away",
 	}},

@@ -29,8 +29,8 @@ type demo struct {
 	life     time.Duration
 	log      logConfig
 	// The first of each kind of port; 0 is any free one. A default that is taken gives way to a free one.
-	grpc, http, etcd, wechat int
-	taken                    func(flag string) bool // whether the flag was given, so that its port may not give way
+	grpc, http, gateway, etcd, wechat int
+	taken                             func(flag string) bool // whether the flag was given, so that its port may not give way
 }
 
 func devCommand(c console) *cobra.Command {
@@ -48,6 +48,7 @@ keep the tokens demo-stable and demo-classic alive. Not for production: everythi
 	f.DurationVar(&d.life, "token-ttl", 2*time.Hour, "how long a token lives, 20s to 2h in whole seconds; WeChat's live 2h")
 	f.IntVar(&d.grpc, "grpc-port", 7700, "first replica's gRPC port; the others follow (0: any)")
 	f.IntVar(&d.http, "http-port", 7780, "first replica's HTTP port; the others follow (0: any)")
+	f.IntVar(&d.gateway, "gateway-port", 7710, "first replica's port of the API over HTTP; the others follow (0: any)")
 	f.IntVar(&d.etcd, "etcd-port", 2379, "etcd's port (0: any)")
 	f.IntVar(&d.wechat, "wechat-port", 7790, "the simulated WeChat's port (0: any)")
 	level := f.String("log-level", "info", "debug, info, warn or error")
@@ -92,7 +93,7 @@ func (d *demo) run(ctx context.Context) error {
 		return err
 	}
 
-	s := &scene{demo: d, began: began, etcd: etcd.Endpoint(), wechat: "http://" + site.Addr().String()}
+	s := &scene{demo: d, began: began, secret: newClientSecret(), etcd: etcd.Endpoint(), wechat: "http://" + site.Addr().String()}
 
 	// etcd and WeChat outlive the replicas, which need both to hand over.
 	below, finish := context.WithCancel(context.WithoutCancel(ctx))
@@ -139,7 +140,9 @@ func (d *demo) listen(flag string, first, i int) (net.Listener, error) {
 // scene is a demonstration whose etcd and WeChat are there.
 type scene struct {
 	*demo
-	began        time.Time
+	began time.Time
+	// secret is that of the one client of the WeChat-compatible paths; another in each demonstration.
+	secret       string
 	etcd, wechat string
 	members      []ports
 }
@@ -179,7 +182,10 @@ func (s *scene) run(ctx context.Context, log *slog.Logger) error {
 const demoConfig = `
 replica: {id: dev-%d}
 grpc: {reflection: true}
-etcd: {endpoints: [%q]}
+gateway: {listen: "127.0.0.1:0"}
+clients:
+  - {name: demo, secret_sha256: %[7]s, tokens: ["demo-*"]}
+etcd: {endpoints: [%[2]q]}
 tokens:
   - name: demo-stable
     wechat: {mode: stable, appid: %[3]s, secret: {env: DEMO_SECRET}, base_url: %[4]q, max_life: %[5]v, overlap: %[6]v}
@@ -191,7 +197,7 @@ tokens:
 func (s *scene) member(i int) (*config, error) {
 	cfg, _, err := loadConfig(sources{
 		File: "demonstration",
-		Data: fmt.Appendf(nil, demoConfig, i+1, s.etcd, demoAppID, s.wechat, s.life, s.overlap()),
+		Data: fmt.Appendf(nil, demoConfig, i+1, s.etcd, demoAppID, s.wechat, s.life, s.overlap(), secretHash(s.secret)),
 		Env: environment{
 			Getenv: func(name string) (string, bool) {
 				if name != "DEMO_SECRET" {
@@ -211,7 +217,11 @@ func (s *scene) member(i int) (*config, error) {
 		return nil, err
 	}
 	if p.http, err = s.listen("http-port", s.http, i); err != nil {
-		p.grpc.Close()
+		p.close()
+		return nil, err
+	}
+	if p.gateway, err = s.listen("gateway-port", s.gateway, i); err != nil {
+		p.close()
 		return nil, err
 	}
 	s.members = append(s.members, p)

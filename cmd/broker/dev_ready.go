@@ -50,7 +50,7 @@ func awaitTokens(ctx context.Context, broker tokenbrokerv1.TokenBrokerServiceCli
 func (s *scene) announce(w io.Writer, took time.Duration) {
 	var replicas strings.Builder
 	for i, m := range s.members {
-		fmt.Fprintf(&replicas, "  dev-%d             gRPC %s   HTTP http://%s\n", i+1, m.grpc.Addr(), m.http.Addr())
+		fmt.Fprintf(&replicas, "  dev-%d             gRPC %s   HTTP http://%s   metrics http://%s\n", i+1, m.grpc.Addr(), m.gateway.Addr(), m.http.Addr())
 	}
 	first := s.members[0]
 	broker, at := os.Args[0], ""
@@ -73,11 +73,15 @@ Try in another shell:
   %[6]s status%[7]s
   %[6]s resign%[7]s
   grpcurl -plaintext -d '{"name":"demo-stable"}' %[8]s tokenbroker.v1.TokenBrokerService/GetToken
+  curl http://%[11]s/v1/tokens/demo-stable
+  curl -N http://%[11]s/v1/tokens/demo-stable:watch
+  curl 'http://%[11]s/cgi-bin/token?grant_type=client_credential&appid=%[12]s&secret=%[13]s'
   curl -s http://%[9]s/metrics | grep ^tokenbroker_
   etcdctl --endpoints %[4]s elect -l %[10]selection
   curl -s -d '{"endpoint":"token","kind":"drop","when":"after","times":1}' %[5]s/_sim/fault
 
 Ctrl-C ends it.
 
-`, took.Seconds(), short(s.life), replicas.String(), s.etcd, s.wechat, broker, at, first.grpc.Addr(), first.http.Addr(), defaultNamespace)
+`, took.Seconds(), short(s.life), replicas.String(), s.etcd, s.wechat, broker, at, first.grpc.Addr(), first.http.Addr(), defaultNamespace, first.gateway.Addr(),
+		demoAppID, s.secret)
 }

@@ -85,3 +85,23 @@ func TestGatewayThatCannotListenIsReportedAtOnce(t *testing.T) {
 		t.Errorf("exit code %d, %s", code, p.err)
 	}
 }
+
+func TestWhatTheDemonstrationSaysToCopyWorks(t *testing.T) {
+	p := launch(t, nil, "dev", "--replicas", "1", "--grpc-port", "0", "--http-port", "0", "--gateway-port", "0", "--etcd-port", "0", "--wechat-port", "0")
+	text := p.out.await(t, "Ctrl-C ends it.")
+	calls := regexp.MustCompile(`(?m)^  curl '?(http://[^\s']+)'?$`).FindAllStringSubmatch(text, -1)
+	if len(calls) != 2 {
+		t.Fatalf("%d calls of curl in\n%s", len(calls), text)
+	}
+	for i, want := range []string{`"name":"demo-stable"`, `{"access_token":"`} {
+		if got := page(t, calls[i][1]); !strings.HasPrefix(got, "200 OK") || !strings.Contains(got, want) {
+			t.Errorf("curl %s: %s", calls[i][1], got)
+		}
+	}
+	if code := p.exit(t); code != exitOK {
+		t.Errorf("exit code %d", code)
+	}
+	if strings.Contains(p.err.String(), regexp.MustCompile(`secret=([0-9a-f]+)`).FindStringSubmatch(text)[1]) {
+		t.Error("the log shows the client's secret")
+	}
+}
