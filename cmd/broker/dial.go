@@ -37,7 +37,7 @@ type client struct {
 func newClient(c console, cmd *cobra.Command, timeout time.Duration, outputs ...string) *client {
 	cl := &client{console: c, outputs: outputs}
 	f := cmd.Flags()
-	f.StringSliceVar(&cl.servers, "server", nil, "host:port of a broker; several, by commas, share the calls (env "+serverVariable+", default "+defaultServer+")")
+	cl.addServers(cmd)
 	f.DurationVar(&cl.timeout, "timeout", timeout, "how long the command may take (env "+timeoutVariable+")")
 	if len(outputs) > 0 {
 		f.StringVarP(&cl.output, "output", "o", outputs[0], "form of the output: "+enumerate(outputs, "or"))
@@ -45,6 +45,11 @@ func newClient(c console, cmd *cobra.Command, timeout time.Duration, outputs ...
 	}
 	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error { return cl.settle(cmd) }
 	return cl
+}
+
+// addServers adds the flag that says whom to call.
+func (c *client) addServers(cmd *cobra.Command) {
+	cmd.Flags().StringSliceVar(&c.servers, "server", nil, "host:port of a broker; several, by commas, share the calls (env "+serverVariable+", default "+defaultServer+")")
 }
 
 // settle takes what was not said by flags from the environment, and checks all of it.
