@@ -57,6 +57,49 @@ func TestAPromiseStandsWhileAReplicaPromisesNothing(t *testing.T) {
 	})
 }
 
+// WeChat classic: four minutes are promised at a time, of two hours.
+func TestATokenWhosePromiseRanOutIsSuspectUntilItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broker := tokenbrokertest.New(t)
+		broker.Set("shop", "one", 2*time.Hour)
+		broker.Window("shop", 4*time.Minute)
+		c := broker.Client()
+		time.Sleep(time.Hour)
+		if got := must(t, c); got.State() != tokenbroker.Active || got.TTL() > 4*time.Minute {
+			t.Errorf("got %v for %v", got, got.TTL())
+		}
+		broker.Fail(status.Error(codes.Unavailable, "away"))
+		time.Sleep(4 * time.Minute)
+		if got := must(t, c); got.State() != tokenbroker.Suspect || got.TTL() != 0 {
+			t.Errorf("got %v for %v", got, got.TTL())
+		}
+		time.Sleep(56 * time.Minute)
+		if got, err := tryToken(t, c); err == nil {
+			t.Errorf("got %v after its end", got)
+		}
+	})
+}
+
+func TestAReplicaThatLagsBehindDoesNotHideASuspectToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		ahead, behind := c.replicas[0], c.replicas[1]
+		c.set(1, 2*time.Hour, ahead, behind)
+		c.set(2, 2*time.Hour, ahead)
+		ahead.Window("shop", 4*time.Minute)
+		client := c.client()
+		eventually(t, client, 2)
+		c.network[0].Cut()
+		time.Sleep(time.Hour)
+		if got := must(t, client); got.Version() != 2 || got.State() != tokenbroker.Suspect {
+			t.Errorf("got %v", got)
+		}
+		if behind.Calls("shop") == 0 {
+			t.Error("the replica that lags behind was not asked")
+		}
+	})
+}
+
 func TestALivingTokenIsNotReplacedByANewerSuspectOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broker := tokenbrokertest.New(t)

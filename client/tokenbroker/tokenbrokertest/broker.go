@@ -51,6 +51,7 @@ type entry struct {
 	version int64
 	ttl     time.Duration
 	end     time.Time
+	window  time.Duration // the longest promise; 0 for any
 	suspect bool
 	dead    bool // condemned
 	vouched bool
@@ -168,6 +169,11 @@ func (b *Broker) Condemn(name string) { b.change(func() { b.entry(name).dead = t
 // Suspect has the broker promise nothing of a token any more, until Set or Rotate.
 func (b *Broker) Suspect(name string) { b.change(func() { b.entry(name).suspect = true }) }
 
+// Window has the broker promise no more than this much of a token's life at a time, as it does for tokens that a fetch rotates away.
+func (b *Broker) Window(name string, longest time.Duration) {
+	b.change(func() { b.entry(name).window = longest })
+}
+
 // Vouch has the broker say of the present version of a token, when it is reported, that it lives.
 func (b *Broker) Vouch(name string) { b.change(func() { b.entry(name).vouched = true }) }
 
@@ -208,5 +214,5 @@ func (b *Broker) entry(name string) *entry {
 }
 
 func (e *entry) set(value string, ttl time.Duration) {
-	*e = entry{value: value, version: e.version, ttl: ttl, end: time.Now().Add(ttl)}
+	*e = entry{value: value, version: e.version, ttl: ttl, end: time.Now().Add(ttl), window: e.window}
 }

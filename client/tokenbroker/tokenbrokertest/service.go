@@ -158,6 +158,9 @@ func (e *entry) describe(name string, withValue bool) *tokenbrokerv1.Token {
 	if withValue {
 		t.AccessToken = e.value
 	}
+	if e.window > 0 {
+		left = min(left, e.window)
+	}
 	if t.State = tokenbrokerv1.TokenState_TOKEN_STATE_SUSPECT; !e.suspect {
 		t.State, t.Ttl, t.RefreshAfter = tokenbrokerv1.TokenState_TOKEN_STATE_ACTIVE, durationpb.New(left), durationpb.New(left/2)
 	}
