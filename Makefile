@@ -1,9 +1,8 @@
 # The tasks of this repository. `make` lists them.
 #
 # build, run, test and fuzz need Go, git and make, and no C compiler. race needs one: Go's race detector links against C. The other
-# tools (buf, golangci-lint) are Go programs pinned in tools/go.mod and tools/lint/go.mod; `go tool` builds them at first use, which
-# takes a minute or two, and keeps them in Go's build cache. They have modules of their own so that their dependencies do not mix
-# with the broker's.
+# tools (buf, golangci-lint, grpcurl) are Go programs pinned in modules of their own below tools/, so that their dependencies do not mix
+# with the broker's. They are built at first use, which takes a minute or two, and kept in Go's build cache.
 
 export CGO_ENABLED := 0
 
@@ -53,6 +52,10 @@ build: ## build bin/broker
 test: ## run all tests
 	$(TEST) -timeout=5m ./...
 
+.PHONY: test-foreign
+test-foreign: ## try the broker with clients in other languages; what is missing is installed, which takes root
+	@without=$$(test/foreign/install) && FOREIGN_WITHOUT=$$without $(TEST) -timeout=15m -count=1 -tags foreign ./test/foreign/
+
 .PHONY: race
 race: export CGO_ENABLED := 1
 race: ## run all tests in random order under the race detector (needs a C compiler)
@@ -88,7 +91,7 @@ robustness-mutants: ## let the same suite catch brokers that lack one mechanism 
 
 .PHONY: lint
 lint: ## check style, layers and likely faults
-	$(LINT) run ./...
+	$(LINT) run --build-tags foreign ./...
 	$(BUF) lint
 	$(BUF) format --diff --exit-code
 
