@@ -41,6 +41,7 @@ func New(ctx context.Context, target string, options ...Option) (*Client, error)
 		return nil, fmt.Errorf("tokenbroker: %w", err)
 	}
 	c := &Client{cfg: cfg, conn: conn, api: tokenbrokerv1.NewTokenBrokerServiceClient(conn), clock: newClock(), streams: make(chan struct{}, maxStreams)}
+	// What the client does in the background ends with Close. ctx lends it its values, for interceptors, and not its end.
 	c.life, c.end = context.WithCancel(context.WithoutCancel(ctx))
 	c.followers.Store(&map[string]*follower{})
 	if err := c.await(ctx, cfg.names); err != nil {

@@ -29,7 +29,8 @@ const serviceConfig = `{
   }]
 }`
 
-// keepAlive finds out about a peer that vanished without a word. Brokers accept a ping each 10 s.
+// keepAlive notices within 40 s that a peer has vanished without a word: calls and streams on that connection end then, and go to another
+// replica. Brokers accept a ping each 10 s.
 func keepAlive() keepalive.ClientParameters {
 	return keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}
 }

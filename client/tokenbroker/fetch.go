@@ -27,7 +27,7 @@ const (
 // poll asks the broker for the token when it is time, and when somebody wants it at once. It returns when ctx ends, or when there is no
 // such token and none is held.
 func (f *follower) poll(ctx context.Context) {
-	retry := newBackOff(firstRetry, longestRetry)
+	retry := newBackOff(firstRetry, longestRetry) // for failures; each success resets it
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -90,6 +90,9 @@ func (f *follower) nextPoll(refreshAfter time.Duration) time.Duration {
 }
 
 // failed takes in why an attempt brought nothing. It returns false if that is the end.
+//
+// What is held stays: no error of a broker shortens a promise. The exception is a token that the broker has condemned. The error does not say
+// which version that is, and a replica may lag behind, so it counts only where a stream called the held version expired before.
 func (f *follower) failed(ctx context.Context, e *Error) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -16,7 +16,9 @@ import (
 // follower keeps one token fresh. It runs from the first interest in a name until the client closes, or until the broker says that there is
 // no such token while nothing is held.
 //
-// Readers load held and nothing else. Everybody who changes or waits for anything takes mu.
+// Three parties bring news: poll asks, listen hears that there is something to ask for, and settle reports. All of it goes through take, failed
+// and refuse, which decide under mu what is handed out from then on. Readers load held and nothing else; everybody who changes or waits for
+// anything takes mu, and nobody calls the broker while holding it.
 type follower struct {
 	client *Client
 	name   string
@@ -56,7 +58,8 @@ func newFollower(c *Client, name string) *follower {
 	}
 }
 
-// run returns when all goroutines of the follower are gone, but for a report's.
+// run returns when all goroutines of the follower are gone, but for a report's. A follower that ends by itself makes room for another of the
+// same name; one that ends with the client stays, so that Close finds what it holds.
 func (f *follower) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	var listening sync.WaitGroup
@@ -157,6 +160,7 @@ func (f *follower) take(sent instant, t *tokenbrokerv1.Token, answered *report) 
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	cur := f.held.Load()
+	// The same report must still be open: by the time of its answer the version may be a newer one that was reported, too.
 	vouched := answered != nil && answered == f.report && next.version == answered.version
 	switch {
 	case *next.value == "" || f.floor.bars(next.version, now) && !vouched:
@@ -173,6 +177,7 @@ func (f *follower) take(sent instant, t *tokenbrokerv1.Token, answered *report) 
 	case next.version < f.floor.version:
 		f.forgetVersions()
 	}
+	// The floor stands until former tokens are over, too: one of them may have been stated to live longer than this.
 	f.held.Store(next)
 	f.floor = floor{version: next.version, until: max(next.nominal, f.floor.until)}
 	f.verdict = nil
@@ -183,7 +188,7 @@ func (f *follower) take(sent instant, t *tokenbrokerv1.Token, answered *report) 
 		f.report = nil
 	}
 	f.announce()
-	return now < next.usable && next.version >= f.pushed
+	return now < next.usable && next.version >= f.pushed // else the next replica may know more
 }
 
 // refuse takes a version out of circulation, and everything before it. The caller holds mu.

@@ -80,7 +80,8 @@ func (f *follower) refer(refused Token) (*report, int) {
 	return f.report, f.report.attempts
 }
 
-// settle tells the broker until the report is closed, or ctx ends.
+// settle tells the broker until the report is closed, or ctx ends. Nobody but the client can repeat a report: callers have no token any more
+// that WeChat could refuse. Reports that are repeated do no harm, since they name a version.
 func (f *follower) settle(ctx context.Context, r *report) {
 	retry := newBackOff(firstReport, longestReport)
 	for {
@@ -126,7 +127,7 @@ func (f *follower) tell(ctx context.Context, r *report) *Error {
 	return e
 }
 
-// open waits, and reports whether the report is still open then.
+// open waits for the time to try again, and reports whether the report is still open then.
 func (f *follower) open(ctx context.Context, r *report, wait time.Duration) bool {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()

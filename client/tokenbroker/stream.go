@@ -26,7 +26,8 @@ const (
 // errTooMany means that maxStreams are open.
 var errTooMany = errors.New("too many streams are open")
 
-// listen keeps a stream open until ctx ends.
+// listen keeps a stream open until ctx ends. Streams end often and for good reasons: replicas shut down, and connections have a greatest age.
+// Waits have jitter because all clients of a replica lose their streams at once.
 func (f *follower) listen(ctx context.Context) {
 	reopen := newBackOff(firstReopen, longestReopen)
 	for ctx.Err() == nil {
@@ -54,7 +55,7 @@ func (f *follower) hear(ctx context.Context, reopen *backoff.ExponentialBackOff)
 		return errTooMany
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	defer cancel() // gRPC keeps a stream until it ends or its context does
 	stream, err := f.client.api.WatchToken(ctx, &tokenbrokerv1.WatchTokenRequest{Name: f.name})
 	for heard := false; ; heard = true {
 		var message *tokenbrokerv1.WatchTokenResponse

@@ -70,6 +70,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		t.source.report(token)
 		return resp, nil
 	}
+	// It may take until the end of ctx. The refusal is kept until then: it is the answer if nothing better comes.
 	next, err := t.source.Invalid(ctx, token)
 	if err != nil {
 		return resp, nil //nolint:nilerr // there is no better token, so the refusal is the answer
