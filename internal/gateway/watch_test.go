@@ -250,7 +250,8 @@ func TestSlowReaderGetsTheNewestAndNothingIsQueuedForIt(t *testing.T) {
 			break
 		}
 	}
-	if received > last/2 {
+	// The connection itself holds a dozen. With the buffers of the gRPC stream behind it there would be half a hundred.
+	if received > 30 {
 		t.Errorf("%d of %d versions were kept for a slow reader", received, last)
 	}
 	stop()
