@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -133,7 +134,7 @@ func (s *service) look(name string) (tokenbroker.Token, error) {
 		return tokenbroker.Token{}, nil
 	}
 	for held, err := range s.client.Watch(s.past, name) { // tells at once what there is to tell, and then that the time is over
-		if s.past.Err() == err { //nolint:errorlint // nothing else was there to tell; what a broker said may wrap it
+		if errors.Is(err, context.Canceled) {
 			return tokenbroker.Token{}, nil
 		}
 		return held, err

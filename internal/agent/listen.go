@@ -22,23 +22,24 @@ const probeTime = time.Second
 // addresses are refused: nobody who connects is asked who he is.
 func Listen(address string, mode fs.FileMode) (net.Listener, error) {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		if slashes := strings.HasPrefix(path, "//"); slashes {
-			path = strings.TrimPrefix(path, "//")
-		}
+		path = strings.TrimPrefix(path, "//")
 		l, err := listenUnix(path, mode)
 		if err != nil {
 			return nil, fmt.Errorf("listening on the socket %s: %w", path, err)
 		}
 		return l, nil
 	}
-	host, _, err := net.SplitHostPort(address)
+	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, fmt.Errorf("listening on %q: it is neither unix:///PATH nor host:port", address)
 	}
-	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
+	if host == "localhost" {
+		host = "127.0.0.1" // whatever the host's files and name servers make of it
+	}
+	if ip, err := netip.ParseAddr(host); err != nil || !ip.IsLoopback() {
 		return nil, fmt.Errorf("listening on %q: an agent hands tokens to whoever connects, and so listens on loopback addresses and unix sockets only", address)
 	}
-	return net.Listen("tcp", address)
+	return net.Listen("tcp", net.JoinHostPort(host, port))
 }
 
 // socket is a listener on a unix socket that takes the socket away when it is closed.

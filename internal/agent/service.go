@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -29,11 +30,17 @@ type service struct {
 	drain    context.CancelFunc
 }
 
+// longestRedial is how long it may take after an outage until the brokers are tried again. gRPC's own 2 min would be a token's death.
+const longestRedial = 5 * time.Second
+
 // newService returns a service of the brokers at target. It connects to nobody yet. The caller must close the client.
 func newService(cfg Config) (*service, error) {
 	s := &service{log: cfg.Logger, origins: origins{of: map[string][]origin{}}}
+	redial := grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: longestRedial}
+	redial.Backoff.MaxDelay = longestRedial
 	client, err := tokenbroker.New(context.Background(), cfg.Target, append([]tokenbroker.Option{
-		tokenbroker.WithLogger(cfg.Logger), tokenbroker.WithDialOptions(grpc.WithChainUnaryInterceptor(s.origins.intercept)),
+		tokenbroker.WithLogger(cfg.Logger),
+		tokenbroker.WithDialOptions(grpc.WithChainUnaryInterceptor(s.origins.intercept), grpc.WithConnectParams(redial)),
 	}, cfg.Options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("preparing the connection: %w", err)

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"google.golang.org/grpc"
@@ -22,7 +23,9 @@ func (s *service) WatchToken(req *tokenbrokerv1.WatchTokenRequest, stream grpc.S
 	var sent *tokenbrokerv1.Token
 	var last error
 	for held, err := range s.client.Watch(ctx, name) {
-		last = err
+		if last = err; ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		t := s.news(held, err, sent)
 		if t == nil {
 			continue
@@ -46,7 +49,8 @@ func (s *service) news(held tokenbroker.Token, err error, sent *tokenbrokerv1.To
 	if err == nil {
 		return s.describe(held)
 	}
-	if sent.GetVersion() == 0 || sent.GetState() == tokenbrokerv1.TokenState_TOKEN_STATE_EXPIRED {
+	_, verdict := errors.AsType[*tokenbroker.Error](err)
+	if !verdict || sent.GetVersion() == 0 || sent.GetState() == tokenbrokerv1.TokenState_TOKEN_STATE_EXPIRED {
 		return nil
 	}
 	end := s.describe(tokenbroker.Token{})
