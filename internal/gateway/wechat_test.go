@@ -18,6 +18,7 @@ import (
 	"github.com/tokenbroker/tokenbroker/internal/server"
 	"github.com/tokenbroker/tokenbroker/internal/token"
 	"github.com/tokenbroker/tokenbroker/internal/upstream/wechat/wechattest"
+	"github.com/tokenbroker/tokenbroker/internal/view"
 )
 
 const (
@@ -180,7 +181,7 @@ func TestExpiresInIsNeverZeroBecauseTheNextTokenIsWaitedFor(t *testing.T) {
 	}()
 	select {
 	case r := <-answered:
-		t.Errorf("got %s although nothing is promised", r.body)
+		t.Fatalf("got %s although nothing is promised", r.body)
 	case <-time.After(1500 * time.Millisecond): // longer than a caller waits who would take a suspect token
 	}
 	s.commit(brief, time.Minute)
@@ -241,6 +242,30 @@ func TestNameThatStandsForAnotherAccountIsNotAnswered(t *testing.T) {
 	}
 	if got, text := s.ask("POST", "/cgi-bin/stable_token", goodBody); got.Code != 40013 {
 		t.Errorf("of a token that was removed: %s", text)
+	}
+}
+
+func TestAccountThatMovedToAnotherNameIsFoundAtOnce(t *testing.T) {
+	const moved = "shop.moved"
+	for what, traits := range map[string]token.Traits{"stands for another account": stableTraits("wxother"), "is gone": {}} {
+		s := newSite(t)
+		s.commit(stable, time.Hour)
+		if got, _ := s.ask("POST", "/cgi-bin/stable_token", goodBody); got.Token != value(stable, 1) {
+			t.Fatalf("got %+v", got)
+		}
+		configured := specs()[1:]
+		configured = append(configured, view.Spec{Name: moved, Traits: stableTraits(appid)})
+		if traits.Kind != "" {
+			configured = append(configured, view.Spec{Name: stable, Traits: traits})
+		}
+		if err := s.view.Configure(configured); err != nil {
+			t.Fatal(err)
+		}
+		s.load()
+		s.commit(moved, time.Hour)
+		if got, text := s.ask("POST", "/cgi-bin/stable_token", goodBody); got.Token != value(moved, 1) {
+			t.Errorf("when the old name %s: %s", what, text)
+		}
 	}
 }
 
