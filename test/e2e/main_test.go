@@ -16,6 +16,7 @@
 //	restore_test.go    etcd restored from a backup, or emptied
 //	upgrade_test.go    two versions of the program on one etcd
 //	coldstart_test.go  starting while etcd is away, from a snapshot that can or cannot be used
+//	agent_test.go      an agent through an outage of all replicas, its sockets and files; and `broker exec`
 //	embedded_test.go   the etcd inside the broker, alone and as a cluster
 //	sdk_test.go        the SDK for Go under rotation, and when a token dies
 //	leak_test.go       everything that is written anywhere, searched for secrets
@@ -92,7 +93,7 @@ func build(path string, flags ...string) error {
 // noteSources opens the folders of the program's source, once. Nothing of it is compiled into the tests, so that go test would take a
 // result from before a change for a present one; but it remembers what is opened while tests run, and looks whether that is the same.
 var noteSources = sync.OnceFunc(func() {
-	for _, dir := range []string{"cmd", "internal", "proto"} {
+	for _, dir := range []string{"client", "cmd", "internal", "proto"} {
 		_ = filepath.WalkDir(filepath.Join(root, dir), func(string, fs.DirEntry, error) error { return nil })
 	}
 	_, _ = os.Stat(filepath.Join(root, "go.mod"))
