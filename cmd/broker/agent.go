@@ -120,7 +120,6 @@ func (a *agentFlags) run(ctx context.Context) error {
 	}
 	log.Info("starting", "version", thisBuild().Version, "servers", cfg.Target, "grpc", where(cfg.GRPC), "http", where(cfg.HTTP),
 		"tokens", len(a.tokens), "files", len(a.files))
-	context.AfterFunc(ctx, func() { log.Info("shutting down") })
 	if err := agent.Run(ctx, cfg); err != nil {
 		return err
 	}

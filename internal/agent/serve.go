@@ -65,6 +65,7 @@ func (s *service) serve(ctx context.Context, cfg Config) error {
 	case err = <-failed:
 	case <-ctx.Done():
 	}
+	s.log.Info("shutting down")
 	serving.Shutdown()
 	s.drain()
 	stopFront()
