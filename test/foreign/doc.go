@@ -3,7 +3,8 @@
 // installs what they need and runs the tests, which carry the build tag "foreign" because nobody else should have to have all that.
 //
 //	grpcurl_test.go    grpcurl
-//	node_test.go       runs node/*.test.js, which holds the checks themselves
+//	node_test.go       runs node/*.test.js, which hold the checks themselves: the API, and an SDK for WeChat with the code of its page
+//	pages_test.go      the code that other pages of docs/sdk tell users to write, on stand-ins for their SDKs
 //	curl_test.go       curl: JSON, events, errors, conditional requests
 //	compatible_test.go curl: WeChat's own two calls
 //	examples_test.go   examples/

@@ -63,4 +63,12 @@ async function kill(token) {
   if (!answer.ok) throw new Error(await answer.text());
 }
 
-module.exports = { grpc, connect, call, details, kill };
+// token asks the broker by HTTP.
+async function token(name) {
+  const answer = await fetch(`${process.env.BROKER_HTTP}/v1/tokens/${name}`);
+  const body = await answer.json();
+  if (!answer.ok) throw new Error(body.message);
+  return { ...body.token, version: Number(body.token.version) };
+}
+
+module.exports = { grpc, connect, call, details, kill, token };
