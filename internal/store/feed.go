@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -68,10 +69,18 @@ func (s *Store) follow(ctx context.Context) error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	var opening sync.WaitGroup
+	defer opening.Wait()
 	defer cancel()
-	events := s.client.Watch(ctx, string(s.keys), clientv3.WithPrefix(), clientv3.WithRev(revision+1))
+	// The client blocks until etcd has confirmed the watch, which may be never; a reload must be heard meanwhile.
+	opened := make(chan clientv3.WatchChan, 1)
+	opening.Go(func() {
+		opened <- s.client.Watch(ctx, string(s.keys), clientv3.WithPrefix(), clientv3.WithRev(revision+1))
+	})
+	var events clientv3.WatchChan
 	for {
 		select {
+		case events = <-opened:
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-s.reload:
