@@ -1,6 +1,9 @@
 package store
 
-import "sync"
+import (
+	"errors"
+	"sync"
+)
 
 // course is how far a process has seen etcd come. It tells, when etcd is found less far on, that etcd went back in time.
 //
@@ -10,6 +13,7 @@ type course struct {
 	Revision int64 // of etcd
 	Head     int64 // mod revision of the head key
 	Puts     int64 // how often the head key has been put by then, at least
+	Era      int   // how often this process has begun to follow etcd anew; meaningless in what a read found
 }
 
 // contradicts reports whether etcd, found at found by a read that was sent when c was known, must have gone back since.
@@ -45,21 +49,32 @@ func (c *compass) known() course {
 	return c.course
 }
 
-// found takes in what a read found that was sent when known was known, and reports whether etcd went back, by this or an earlier look.
-func (c *compass) found(known, found course) bool {
+// errOvertaken: what was asked of etcd before it was known to have gone back, and answered after, may be of either time.
+var errOvertaken = errors.New("etcd went back in time meanwhile")
+
+// found takes in what a read found that was sent when known was known, and reports whether etcd went back, by this or an earlier look. An
+// answer that came too late to tell is errOvertaken: it must not make the same restore be noticed twice.
+func (c *compass) found(known, found course) (bool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if known.Era != c.course.Era {
+		return false, errOvertaken
+	}
 	c.back = c.back || known.contradicts(found)
 	if !c.back {
 		c.advance(found)
 	}
-	return c.back
+	return c.back, nil
 }
 
-// told takes in a revision that the watch told of, with its head, if it put that. The watch lags behind reads, which contradicts nothing.
-func (c *compass) told(told course) bool {
+// told takes in a revision that a watch of an era told of, with its head, if it put that, and reports whether to read everything anew
+// instead. The watch lags behind reads, which contradicts nothing.
+func (c *compass) told(era int, told course) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if era != c.course.Era {
+		return true
+	}
 	c.back = c.back || told.Head > 0 && c.course.belies(told)
 	if !c.back {
 		c.advance(told)
@@ -67,11 +82,11 @@ func (c *compass) told(told course) bool {
 	return c.back
 }
 
-// wrote takes in a record that this process wrote.
-func (c *compass) wrote(revision int64) {
+// wrote takes in a record that this process wrote, by a write that it began in an era.
+func (c *compass) wrote(era int, revision int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.back && revision > c.course.Head {
+	if era == c.course.Era && !c.back && revision > c.course.Head {
 		c.advance(course{Revision: revision, Head: revision, Puts: c.course.Puts + 1})
 	}
 }
@@ -80,6 +95,7 @@ func (c *compass) wrote(revision int64) {
 func (c *compass) restart(from course) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	from.Era = c.course.Era + 1
 	c.course, c.back = from, false
 }
 

@@ -39,7 +39,8 @@
 // That etcd went back is told by its revision or, where that is ahead by now or was raised in the restore, by that of head or by how
 // often head has been put. It is noticed by whoever saw or wrote what was lost, and by a restart with a snapshot that did; not by who
 // remembers nothing, nor if as much was written since as had been lost before this replica looked. From then until everything has been
-// read anew nothing that the watch tells is applied, and no freshness is proved.
+// read anew nothing that the watch tells is applied, and no freshness is proved. What was asked before that and is answered after it
+// tells nothing, or one restore would be noticed twice, and put in doubt what has been fetched since.
 //
 // In the same way the replica tells the leader of the versions under which it serves what the store does not have: what it fetched alone
 // (see package refresh), and what it held under a version that an emptied store gave to another value.

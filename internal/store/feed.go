@@ -72,6 +72,7 @@ func (s *Store) follow(ctx context.Context) error {
 	var opening sync.WaitGroup
 	defer opening.Wait()
 	defer cancel()
+	era := s.compass.known().Era
 	// The client blocks until etcd has confirmed the watch, which may be never; a reload must be heard meanwhile.
 	opened := make(chan clientv3.WatchChan, 1)
 	opening.Go(func() {
@@ -92,7 +93,7 @@ func (s *Store) follow(ctx context.Context) error {
 			if err := resp.Err(); err != nil {
 				return fmt.Errorf("watching: %w", err)
 			}
-			s.take(resp.Events)
+			s.take(era, resp.Events)
 		}
 	}
 }
@@ -111,8 +112,11 @@ func (s *Store) load(ctx context.Context) (int64, error) {
 	// gofail: var storeBeforeApply struct{}
 	s.feeding.Lock()
 	defer s.feeding.Unlock()
+	back, err := s.compass.found(known, found)
 	switch {
-	case s.compass.found(known, found):
+	case err != nil:
+		return 0, fmt.Errorf("loading: %w", err)
+	case back:
 		s.log.Error("etcd went back in time: it was restored from a backup, or emptied", "revision", found.Revision, "seen", known.Revision)
 		s.view.Rewind(found.Revision, b.head, b.changes)
 		s.compass.restart(found)
@@ -170,8 +174,8 @@ func (s *Store) readRecord(name string, kv *mvccpb.KeyValue, deleted bool) view.
 }
 
 // take applies the events of one watch response, revision by revision. etcd delivers all events of a revision together. A change that
-// the view has passed already, because it was read meanwhile, is ignored.
-func (s *Store) take(events []*clientv3.Event) {
+// the view has passed already, because it was read meanwhile, is ignored. era is that in which the watch was opened.
+func (s *Store) take(era int, events []*clientv3.Event) {
 	s.feeding.Lock()
 	defer s.feeding.Unlock()
 	for len(events) > 0 {
@@ -183,7 +187,7 @@ func (s *Store) take(events []*clientv3.Event) {
 		for _, ev := range events[:n] {
 			s.put(&b, ev.Kv, ev.Type == mvccpb.DELETE)
 		}
-		if s.compass.told(course{Revision: revision, Head: b.head, Puts: b.puts}) {
+		if s.compass.told(era, course{Revision: revision, Head: b.head, Puts: b.puts}) {
 			s.Reload() // and nothing that is told until then may end a doubt
 			return
 		}
@@ -260,7 +264,10 @@ func (s *Store) sync(ctx context.Context) error {
 		found.Head, found.Puts = resp.Kvs[0].ModRevision, resp.Kvs[0].Version
 	}
 	head := found.Head
-	if s.compass.found(known, found) {
+	switch back, err := s.compass.found(known, found); {
+	case err != nil:
+		return err
+	case back:
 		s.Reload()
 		return errWentBack
 	}
@@ -277,6 +284,9 @@ func (s *Store) sync(ctx context.Context) error {
 		case <-moved:
 		case <-deadline.C:
 			_, err := s.load(ctx) // the watch lags or is dead: read instead
+			if s.compass.known().Era != known.Era {
+				s.Reload() // it may wait for a revision that is long to come
+			}
 			return err
 		case <-cctx.Done():
 			return cctx.Err()

@@ -686,3 +686,35 @@ func TestTheLeaderIsToldOfLocalVersions(t *testing.T) {
 	w.write("s", version(local+1))
 	r.awaitVersion(t, "s", local+1)
 }
+
+// A read that was under way when the replica learned that etcd went back is answered after that. It must not be taken for another restore, by
+// which what is in the store now would be in doubt, too.
+func TestARestoreIsNoticedOnce(t *testing.T) {
+	var board switchboard
+	old, restored := etcdtest.Start(t), etcdtest.Start(t)
+	w, again, wire := newWriter(t, old), newWriter(t, restored), newWire()
+	for range 20 {
+		w.write("t", version(20))
+	}
+	again.write("t", version(21)) // the others have healed it
+	board.connect(old.Proxy(t))
+	r := newReplica(t, board.client(t, wire.options()...), func(cfg *store.Config) { cfg.Timeout = patience })
+	r.run(t)
+	r.awaitState(t, "t", view.Active)
+
+	answers := wire.slowReads()
+	proof := <-answers
+	board.connect(restored.Proxy(t))
+	r.Reload()
+	close(<-answers) // to the load
+	r.awaitVersion(t, "t", 21)
+	close(proof)
+	for range 10 {
+		close(<-answers)
+		if got := r.view.Doubted(); len(got) != 0 {
+			t.Fatalf("in doubt: %v", got)
+		}
+	}
+	wire.allowReads()
+	r.awaitState(t, "t", view.Active)
+}

@@ -83,6 +83,7 @@ func (l *Ledger) Write(ctx context.Context, revision int64, rec token.Record, or
 		ops = append(ops, clientv3.OpDelete(s.keys.orphan(l.name, attempt)))
 	}
 	var written int64
+	era := s.compass.known().Era
 	err = s.persist(ctx, "writing a token record", func(ctx context.Context) error {
 		resp, err := s.client.Txn(ctx).
 			If(clientv3.Compare(clientv3.CreateRevision(l.fence.Key), "=", l.fence.Revision),
@@ -103,7 +104,7 @@ func (l *Ledger) Write(ctx context.Context, revision int64, rec token.Record, or
 		return err
 	})
 	if err == nil {
-		s.compass.wrote(written)
+		s.compass.wrote(era, written)
 	}
 	return written, err
 }

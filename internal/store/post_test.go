@@ -362,6 +362,9 @@ func TestTheLeaderIsToldOfOrphans(t *testing.T) {
 			if orphans[name] == want {
 				return
 			}
+			if changed == nil {
+				changed = next
+			}
 			select {
 			case <-changed:
 				changed = next

@@ -188,3 +188,10 @@ func (h *hearing) RecvMsg(m any) error {
 	}
 	return err
 }
+
+// allowReads ends what slowReads began, for reads that are sent from now on.
+func (w *wire) allowReads() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.late = nil
+}
