@@ -37,7 +37,9 @@ func (g *termRun) take(ctx context.Context, call token.Call) error {
 	switch {
 	case call.Kind == token.RequestFloor:
 		return g.takeFloor(call)
-	case call.Kind != token.RequestReport && call.Kind != token.RequestRefresh && call.Kind != token.RequestDoubt:
+	case call.Kind == token.RequestDoubt:
+		return g.takeDoubt(ctx, call)
+	case call.Kind != token.RequestReport && call.Kind != token.RequestRefresh:
 		call.Reply(token.Reply{
 			Verdict: token.VerdictFailed, RetryAfter: verdictLife,
 			Reason: fmt.Sprintf("this leader knows no request of kind %q; it may be of an older version", call.Kind),
@@ -62,8 +64,6 @@ func (g *termRun) take(ctx context.Context, call token.Call) error {
 	case call.Kind == token.RequestRefresh:
 		g.takeRefresh(call)
 		return nil
-	case call.Kind == token.RequestDoubt:
-		return g.takeDoubt(call)
 	default:
 		return g.takeReport(ctx, call)
 	}

@@ -58,7 +58,8 @@
 //   - after ABORT: none.
 //
 // Within a term one run may follow another, because the configuration changed. The waits count from what the first has seen, if the
-// account and the timing are the same (Follow).
+// account and the timing are the same (Follow), and the record is where it left it: an etcd that went back in time may number another
+// term alike.
 //
 // # Losing the lead
 //
@@ -121,7 +122,8 @@
 // is dead. Each replica that notices tells the leader (package view). Of a dead value, as a report. Of one that can be rotated away, or was
 // in doubt, as a doubt:
 //
-//	DOUBT     doubt, not drained, and the version as floor, unless it is in doubt already
+//	DOUBT     doubt, not drained, and the version as floor, unless it is in doubt already, by the record as it is and not as the leader
+//	          remembers it. Nothing pending: the token of an attempt from before what was lost may be dead, if an orphan brings it
 //	(wait)    [rotating] W from the end of that write, for some replica may have promised the value until then; else G + P + D, for the
 //	          order of requests; no ABORT ends that
 //	(fetch)   brings a version above the floor, also if the value is the same

@@ -26,12 +26,17 @@ func (g *termRun) stand() {
 	}
 }
 
-// resume takes in what an earlier run of the term has seen, and reports whether there was one.
-func (g *termRun) resume() bool {
+// resume takes in what an earlier run of the term has seen, and reports whether there was one. revision is the record's: nobody else
+// writes it in the term. If it is not where that run left it, etcd went back in time, and may have given another term the same number.
+func (g *termRun) resume(revision int64) bool {
 	s := g.stood
 	if s.term != g.term {
 		return false
 	}
-	g.rev, g.begun, g.elder, g.unknown, g.quiet = s.rev, s.begun, s.elder, s.unknown, s.quiet
+	g.rev = s.rev
+	if s.rev != revision {
+		return false
+	}
+	g.begun, g.elder, g.unknown, g.quiet = s.begun, s.elder, s.unknown, s.quiet
 	return true
 }

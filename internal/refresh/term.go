@@ -53,7 +53,7 @@ func (g *termRun) win(ctx context.Context) error {
 		return err
 	}
 	read := g.cfg.Clock.Now()
-	resumed := g.resume()
+	resumed := g.resume(entry.Revision)
 	if err := g.adopt(entry); err != nil {
 		return err
 	}
@@ -206,7 +206,7 @@ func (g *termRun) adopt(entry token.Entry) error {
 			return err
 		}
 	}
-	if wentBack && g.traits.Rotating { // the store was restored within the term
+	if wentBack && g.traits.Rotating && (g.rec.Pending != nil || g.rec.Issued() && !g.rec.Doubt) { // the store was restored within the term
 		if err := g.doubt(); err != nil {
 			return err
 		}
@@ -231,7 +231,7 @@ func (g *termRun) raise(floor int64) error {
 		next.Version = floor + 1
 		return g.put(next)
 	}
-	next.Version, next.Value = floor, token.Secret{}
+	next.Version, next.Value, next.Pending = floor, token.Secret{}, nil // see doubt
 	next.Doubt, next.Drained, next.Condemned = true, false, false
 	if err := g.put(next); err != nil {
 		return err
