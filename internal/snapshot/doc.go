@@ -21,7 +21,7 @@
 // One line of JSON, so that people can read it:
 //
 //	{"format":"tokenbroker snapshot","schema":1,"sha256":"<of content>","content":
-//	  {"namespace":"/tokenbroker/","replica":"broker-1","written":"<time>","head":...,"head_puts":...,"tokens":[{"name":...,"seen":...,"local":...,"record":...}]}}
+//	  {"namespace":"/tokenbroker/","replica":"broker-1","written":"<time>","head":...,"head_puts":...,"tokens":[{"name":...,"seen":...,"local":...,"doubted":...,"record":...}]}}
 //
 // A record is in the stored form that it has in etcd, its value sealed with the same keys for the same name. The checksum tells damage
 // from a wrong key. The format stands first and literally so that a file of another kind is known as such.

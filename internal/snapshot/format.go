@@ -73,10 +73,11 @@ type content struct {
 
 // entry is a view.Held.
 type entry struct {
-	Name   string          `json:"name"`
-	Seen   int64           `json:"seen"`
-	Local  bool            `json:"local,omitempty"`
-	Record json.RawMessage `json:"record"`
+	Name    string          `json:"name"`
+	Seen    int64           `json:"seen"`
+	Local   bool            `json:"local,omitempty"`
+	Doubted bool            `json:"doubted,omitempty"`
+	Record  json.RawMessage `json:"record"`
 }
 
 // Encode returns a snapshot in the form of the file.
@@ -87,7 +88,7 @@ func Encode(s Snapshot, codec Codec) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("sealing token %s: %w", h.Name, err)
 		}
-		in.Tokens[i] = entry{Name: h.Name, Seen: h.Seen, Local: h.Local, Record: rec}
+		in.Tokens[i] = entry{Name: h.Name, Seen: h.Seen, Local: h.Local, Doubted: h.Doubted, Record: rec}
 	}
 	slices.SortFunc(in.Tokens, func(a, b entry) int { return cmp.Compare(a.Name, b.Name) })
 	inner, err := json.Marshal(in)
@@ -184,5 +185,5 @@ func (e entry) held(codec Codec) (view.Held, error) {
 	case e.Local && rec.Value.IsZero():
 		return view.Held{}, fmt.Errorf("token %s is local and has no value", e.Name)
 	}
-	return view.Held{Name: e.Name, Record: rec, Seen: e.Seen, Local: e.Local}, nil
+	return view.Held{Name: e.Name, Record: rec, Seen: e.Seen, Local: e.Local, Doubted: e.Doubted}, nil
 }

@@ -38,7 +38,7 @@ func anyHeld() *rapid.Generator[view.Held] {
 				Doubt: rapid.Bool().Draw(t, "doubt"), Condemned: rapid.Bool().Draw(t, "condemned"),
 				Floor: rapid.Int64Min(0).Draw(t, "floor"), Failures: rapid.IntRange(0, 99).Draw(t, "failures"),
 			},
-			Local: rapid.Bool().Draw(t, "local"),
+			Local: rapid.Bool().Draw(t, "local"), Doubted: rapid.Bool().Draw(t, "doubted"),
 		}
 		if rapid.Bool().Draw(t, "pending") {
 			h.Record.Pending = &token.Intent{

@@ -10,6 +10,8 @@ type Held struct {
 	Seen int64
 	// Local: the value was fetched by the replica alone.
 	Local bool
+	// Doubted: the store went back in time since it told of the version. A doubt that the record has from the store is none of these.
+	Doubted bool
 }
 
 // Held returns what the replica holds of each token that ever had a value, in no order.
@@ -17,7 +19,7 @@ func (v *View) Held() []Held {
 	var all []Held
 	for name, t := range *v.tokens.Load() {
 		if s := t.cur.Load(); s.record.Version > 0 {
-			all = append(all, Held{Name: name, Record: *s.record, Seen: s.seen, Local: s.local})
+			all = append(all, Held{Name: name, Record: *s.record, Seen: s.seen, Local: s.local, Doubted: s.doubted})
 		}
 	}
 	return all
@@ -42,7 +44,7 @@ func (v *View) Restore(held []Held) {
 		}
 		next, rec := *old, h.Record
 		next.record, next.seen, next.local, next.unmerged = &rec, h.Seen, h.Local, h.Local
-		next.doubted = rec.Doubt && t.rotates(rec) // only a higher version ends that, and the store may have lost it
+		next.doubted = h.Doubted // only a higher version ends that
 		t.count(&next, rec, now)
 		t.freeze(&next, old, rec, now)
 		t.replace(next)

@@ -127,12 +127,27 @@ func TestWhoDidNotNoticeThatTheStoreWentBackPromisesNothingOnceItIsTold(t *testi
 	})
 }
 
+func TestWhatIsKeptOverARestartTellsThatTheStoreWentBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rec := issued(2, time.Now())
+		r := newReplica(t, clock.New(), classic("t"))
+		r.load(map[string]token.Record{"t": inDoubt(rec)})
+		if held := r.Held(); !held[0].Record.Doubt || held[0].Doubted {
+			t.Errorf("in doubt by the record: %+v", held)
+		}
+		r.rewind("t", rec)
+		if held := r.Held(); !held[0].Record.Doubt || !held[0].Doubted {
+			t.Errorf("after the store went back: %+v", held)
+		}
+	})
+}
+
 // A version that the replica never held is as good as any; one that a snapshot tells to be in doubt is so until there is a higher one.
 func TestADoubtOutlivesARestartAndEndsWithAHigherVersion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rec := inDoubt(issued(2, time.Now()))
 		r := newReplica(t, clock.New(), classic("t"))
-		r.Restore([]view.Held{{Name: "t", Record: rec, Seen: 2}})
+		r.Restore([]view.Held{{Name: "t", Record: rec, Seen: 2, Doubted: true}})
 		rec.Doubt = false
 		r.load(map[string]token.Record{"t": rec})
 		r.sync()
@@ -141,4 +156,29 @@ func TestADoubtOutlivesARestartAndEndsWithAHigherVersion(t *testing.T) {
 		r.sync()
 		r.must("t", view.Active, w)
 	})
+}
+
+// A record that only a newer program can read is doubt while it cannot be read, and no longer: after the restart that brings the newer
+// program, the record itself tells.
+func TestARecordThatCouldNotBeReadIsNotInDoubtAfterTheRestart(t *testing.T) {
+	for _, spec := range []view.Spec{classic("t"), stable("t")} {
+		synctest.Test(t, func(t *testing.T) {
+			rec := issued(2, time.Now())
+			r := newReplica(t, clock.New(), spec)
+			r.load(map[string]token.Record{"t": rec})
+			r.sync()
+			r.tell(view.Change{Name: "t", Unreadable: true})
+			held := r.Held()
+			r = newReplica(t, clock.New(), spec)
+			r.Restore(held)
+			if got := r.Token("t").Read(); got.TTL != 0 {
+				t.Errorf("before the store is heard, it is promised for %v", got.TTL)
+			}
+			r.load(map[string]token.Record{"t": rec})
+			r.sync()
+			if got := r.Token("t").Read(); got.State != view.Active || len(r.Doubted()) != 0 {
+				t.Errorf("it is %v, and the leader is told of %v", got.State, r.Doubted())
+			}
+		})
+	}
 }
