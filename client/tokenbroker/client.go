@@ -120,12 +120,15 @@ func (c *Client) Invalid(ctx context.Context, refused Token) (Token, error) {
 func (c *Client) Names() []string { return slices.Sorted(maps.Keys(*c.followers.Load())) }
 
 // List asks a broker for all tokens that the caller may know of, sorted by name. They have no values, and a version of 0 if there was never
-// a token. Nothing is started or kept.
+// a token. Nothing is started or kept. It does not wait for brokers to come back: while none can be reached it fails at once.
 func (c *Client) List(ctx context.Context) ([]Token, error) {
 	ctx, cancel := c.patience(ctx)
 	defer cancel()
 	sent := c.clock.look()
-	resp, err := c.api.ListTokens(ctx, &tokenbrokerv1.ListTokensRequest{})
+	resp, err := c.api.ListTokens(ctx, &tokenbrokerv1.ListTokensRequest{}, grpc.WaitForReady(false))
+	if c.life.Err() != nil {
+		return nil, ErrClosed
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listing tokens: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	_ "google.golang.org/grpc/health" // client-side health checks
 	"google.golang.org/grpc/keepalive"
@@ -35,6 +36,17 @@ func keepAlive() keepalive.ClientParameters {
 	return keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}
 }
 
+// longestReconnect is how long it takes at most, but for jitter, until a replica that could not be reached is tried again, and how long an
+// attempt to reach it may take. gRPC's own 2 min, and 20 s, would go by after an outage before anybody notices that it is over.
+const longestReconnect = 5 * time.Second
+
+func reconnect() grpc.ConnectParams {
+	return grpc.ConnectParams{
+		Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: longestReconnect},
+		MinConnectTimeout: longestReconnect,
+	}
+}
+
 // dial prepares a connection to target. It waits for nobody. Proxies of the environment are not used: they would see the tokens.
 func dial(target string, cfg config) (*grpc.ClientConn, error) {
 	uri, hosts, err := parseTarget(target)
@@ -51,6 +63,7 @@ func dial(target string, cfg config) (*grpc.ClientConn, error) {
 		grpc.WithTransportCredentials(cfg.transport),
 		grpc.WithDefaultServiceConfig(serviceConfig),
 		grpc.WithKeepaliveParams(keepAlive()),
+		grpc.WithConnectParams(reconnect()),
 		grpc.WithNoProxy(),
 	}
 	if len(hosts) > 0 {

@@ -41,6 +41,8 @@
 //   - when the stream tells of something new. If a replica that lags behind answers, the next is asked after 100 ms, and so on, doubling;
 //   - when the broker refused, after the RetryInfo that it gave; when it could not be reached, after 100 ms, doubling up to 10 s, with jitter.
 //
+// A replica that cannot be reached is tried again after 100 ms, and then ever later, up to every 5 s, with jitter, however long the outage.
+//
 // A stream that ended is opened again after 500 ms, doubling up to a minute, with jitter. Each call goes to the next replica that calls itself
 // healthy, waits for one if there is none, and is repeated up to twice where the answer is UNAVAILABLE.
 //
@@ -60,12 +62,18 @@
 // Versions never go back: while the newest token that was handed out has not reached its stated end, an older version is ignored, from
 // whichever replica it comes. A living token is not replaced by a newer one that the broker cannot promise.
 //
+// Who needs more life than what is held has left calls TokenFor, or sets WithMinLife for all that the client does: then the broker is asked,
+// and what it answers is held under the same rules.
+//
 // # Reports
 //
 // A version that was reported by Invalid is handed out no more, by this client, to anybody. It comes back in one case: the broker answers
 // the report with the same version, which it does when the upstream said that the token lives. The client goes on reporting, whatever
 // becomes of the caller, until there is a newer version or that answer; meanwhile callers of Token wait. If the broker says that it never
 // had such a version, its store has been replaced, and the client begins anew with what it offers.
+//
+// InvalidVersion takes the version alone. If it is newer than what is held the broker is told once, and nothing is taken out of circulation on
+// the caller's word: a version that never was must not cost the others their token.
 //
 // A token that the broker itself calls CONDEMNED is treated like a reported one, where the stream said which version that is.
 //

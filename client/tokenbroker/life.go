@@ -4,19 +4,15 @@ import (
 	"context"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
 
-// Conn returns the connection to the brokers, for calls that Client has no method for. It is closed with the client.
-func (c *Client) Conn() grpc.ClientConnInterface { return c.conn }
-
 // TokenFor is Token for one caller who wants at least so much life left. If what is held is promised for less, the broker is asked, and waits
 // for a token that has as much, within the time of ctx. What comes of it is held, for everybody.
 //
-// A life that the broker can never promise is an error; so is the end of ctx, with DEADLINE_EXCEEDED as its code.
+// If the broker says that there will be none in time, or can never be, that comes back as an *Error.
 func (c *Client) TokenFor(ctx context.Context, name string, least time.Duration) (Token, error) {
 	f, err := c.follow(name)
 	if err != nil {
@@ -26,24 +22,50 @@ func (c *Client) TokenFor(ctx context.Context, name string, least time.Duration)
 	defer cancel()
 	retry := newBackOff(firstRetry, longestRetry)
 	for {
-		if h := f.held.Load(); h != nil && c.clock.now() < h.promised.add(-least) {
-			return Token{h}, nil
+		if t := f.lasting(least); !t.IsZero() {
+			return t, nil
 		}
 		sent := c.clock.look()
 		response, err := c.api.GetToken(ctx, &tokenbrokerv1.GetTokenRequest{Name: name, MinTtl: durationpb.New(least)})
 		if err != nil {
-			return Token{}, newError(name, err)
+			return Token{}, f.failure(ctx, err)
 		}
 		f.take(sent, response.GetToken(), nil)
-		if h := f.held.Load(); h != nil && c.clock.now() < h.promised.add(-least) {
-			return Token{h}, nil
+		if t := f.lasting(least); !t.IsZero() {
+			return t, nil
 		}
-		again := time.NewTimer(retry.NextBackOff()) // it was a replica that lags behind, or the answer took long
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			again.Stop()
-			return Token{}, f.late(context.Cause(ctx))
+		// It was a replica that lags behind, or the answer took long.
+		if err := f.rest(ctx, retry.NextBackOff()); err != nil {
+			return Token{}, err
 		}
+	}
+}
+
+// lasting returns what is held if it is promised for so long.
+func (f *follower) lasting(least time.Duration) Token {
+	if h := f.held.Load(); h != nil && f.client.clock.now() < h.promised.add(-least) {
+		return Token{h}
+	}
+	return Token{}
+}
+
+// rest blocks for some time. Its error is the end of ctx or of the client.
+func (f *follower) rest(ctx context.Context, d time.Duration) error {
+	over := make(chan struct{})
+	timer := time.AfterFunc(d, func() { close(over) })
+	defer timer.Stop()
+	return f.pause(ctx, over)
+}
+
+// failure is what to tell a caller whose own call of the broker failed.
+func (f *follower) failure(ctx context.Context, err error) error {
+	said := newError(f.name, err)
+	switch {
+	case f.client.life.Err() != nil:
+		return ErrClosed
+	case ctx.Err() != nil && said.Reason == "":
+		return f.late(context.Cause(ctx))
+	default:
+		return said
 	}
 }

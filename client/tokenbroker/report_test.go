@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -240,4 +241,49 @@ func TestReportersAndReadersAgree(t *testing.T) {
 		}
 		callers.Wait()
 	})
+}
+
+func TestAReportByVersion(t *testing.T) {
+	for _, c := range []struct {
+		what               string
+		reported, next     int64
+		code               codes.Code
+		reports, heldAfter int64
+	}{
+		{"of the version that is held is like any other", 2, 3, codes.OK, 1, 3},
+		{"of an older one is answered from memory", 1, 2, codes.OK, 0, 2},
+		{"of a newer one is the broker's to judge", 3, 4, codes.OK, 1, 4},
+		{"of one that never was costs nobody the token", 7, 0, codes.InvalidArgument, 1, 2},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				broker := tokenbrokertest.New(t)
+				broker.Set("shop", "one", time.Hour)
+				broker.Set("shop", "two", time.Hour)
+				client := broker.Client(withoutStreams())
+				must(t, client)
+				if c.reported == 3 {
+					broker.Set("shop", "three", time.Hour) // of which the client does not hear
+				}
+				got, err := client.InvalidVersion(t.Context(), "shop", c.reported)
+				if got.Version() != c.next || status.Code(err) != c.code {
+					t.Errorf("got %v, %v", got, err)
+				}
+				if n := broker.Reports("shop"); int64(n) != c.reports {
+					t.Errorf("the broker was told %d times", n)
+				}
+				if held := must(t, client); held.Version() != c.heldAfter {
+					t.Errorf("the next caller gets %v", held)
+				}
+			})
+		})
+	}
+}
+
+// withoutStreams has a client hear of nothing that it does not ask for.
+func withoutStreams() tokenbroker.Option {
+	return tokenbroker.WithDialOptions(grpc.WithStreamInterceptor(
+		func(context.Context, *grpc.StreamDesc, *grpc.ClientConn, string, grpc.Streamer, ...grpc.CallOption) (grpc.ClientStream, error) {
+			return nil, status.Error(codes.Unimplemented, "no streams")
+		}))
 }

@@ -52,11 +52,13 @@ type Token struct{ held *held }
 // The value is two pointers away from a Token: package fmt, which calls no method of a Token in an unexported field, follows one of them
 // where it complains of a verb.
 type held struct {
-	name    string
-	value   *string
-	version int64
-	local   bool
-	expires time.Time
+	name     string
+	value    *string
+	version  int64
+	local    bool
+	upstream string
+	appID    string
+	expires  time.Time
 
 	clock    *clock
 	promised instant // end of the promise
@@ -68,7 +70,7 @@ type held struct {
 func newHeld(c *clock, minLife time.Duration, sent instant, t *tokenbrokerv1.Token) *held {
 	h := &held{
 		name: t.GetName(), value: new(t.GetAccessToken()), version: t.GetVersion(), local: t.GetLocal(),
-		clock: c, promised: sent,
+		upstream: t.GetUpstream(), appID: t.GetAppId(), clock: c, promised: sent,
 	}
 	if t.GetState() == tokenbrokerv1.TokenState_TOKEN_STATE_ACTIVE {
 		h.promised = sent.add(min(max(t.GetTtl().AsDuration(), 0), longestLife))
@@ -76,7 +78,9 @@ func newHeld(c *clock, minLife time.Duration, sent instant, t *tokenbrokerv1.Tok
 	h.nominal = h.promised
 	if t.GetExpireTime() != nil {
 		h.expires = t.GetExpireTime().AsTime()
-		h.nominal = max(h.nominal, c.at(h.expires))
+		if t.GetState() != tokenbrokerv1.TokenState_TOKEN_STATE_EXPIRED { // or condemned before its stated end
+			h.nominal = max(h.nominal, c.at(h.expires))
+		}
 	}
 	h.usable = h.promised - instant(minLife)
 	return h
@@ -153,6 +157,23 @@ func (t Token) State() State {
 
 // Local reports whether one replica fetched the value alone, while it was cut off from the cluster's store. It is as good as any other.
 func (t Token) Local() bool { return t.held != nil && t.held.local }
+
+// Upstream returns the kind of upstream that issued the token, such as "wechat stable". Empty if the broker did not tell.
+func (t Token) Upstream() string {
+	if t.held == nil {
+		return ""
+	}
+	return t.held.upstream
+}
+
+// AppID returns the application at the upstream that the token is of, such as WeChat's AppID. It is of this version: a name may stand for
+// another application from one version to the next. Empty if the broker did not tell.
+func (t Token) AppID() string {
+	if t.held == nil {
+		return ""
+	}
+	return t.held.appID
+}
 
 // IsZero reports whether this is no token.
 func (t Token) IsZero() bool { return t.held == nil }

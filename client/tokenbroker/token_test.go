@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tokenbroker/tokenbroker/client/tokenbroker"
@@ -14,6 +15,43 @@ import (
 )
 
 const secret = "SECRET-VALUE"
+
+func TestATokenTellsWhoseItIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broker := tokenbrokertest.New(t)
+		broker.Issuer("shop", "wechat stable", "wx1")
+		broker.Set("shop", "one", time.Hour)
+		c := broker.Client()
+		former := must(t, c)
+		broker.Issuer("shop", "wechat classic", "wx2")
+		broker.Set("shop", "two", time.Hour)
+		synctest.Wait()
+		latter := must(t, c)
+		if former.Upstream() != "wechat stable" || former.AppID() != "wx1" {
+			t.Errorf("the former is of %q, %q", former.Upstream(), former.AppID())
+		}
+		if latter.Upstream() != "wechat classic" || latter.AppID() != "wx2" {
+			t.Errorf("the latter is of %q, %q", latter.Upstream(), latter.AppID())
+		}
+		if none := (tokenbroker.Token{}); none.Upstream() != "" || none.AppID() != "" {
+			t.Error("the zero Token is somebody's")
+		}
+		listed, err := c.List(t.Context())
+		if err != nil || len(listed) != 1 || listed[0].AppID() != "wx2" || listed[0].Value() != "" {
+			t.Errorf("got %v, %v", listed, err)
+		}
+	})
+}
+
+func TestAListCallsACondemnedTokenExpiredBeforeItsStatedEnd(t *testing.T) {
+	broker := tokenbrokertest.New(t)
+	broker.Set("shop", "one", time.Hour)
+	broker.Condemn("shop")
+	listed, err := broker.Client().List(t.Context())
+	if err != nil || len(listed) != 1 || listed[0].State() != tokenbroker.Expired || !listed[0].Expires().After(time.Now()) {
+		t.Errorf("got %v, %v", listed, err)
+	}
+}
 
 func TestATokenShowsItsValueInNoForm(t *testing.T) {
 	broker := tokenbrokertest.New(t)

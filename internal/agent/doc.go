@@ -15,9 +15,6 @@
 // what is held does not meet has the SDK ask, and hold the answer. A report of a version that is not held yet is passed on, but what is
 // answered is what the SDK holds then.
 //
-// What the SDK does not keep of an answer is whose token it is. An interceptor on its connection remembers that by version, since a name can
-// stand for another application from one version to the next.
-//
 //	call                what it waits for
 //	GetToken            nothing while there is a token, a suspect one included; else 1 s, or 5 s where there never was one
 //	 with min_ttl       a broker's answer, if what is held has less: the caller's deadline, 60 s without

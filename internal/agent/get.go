@@ -18,7 +18,7 @@ import (
 const (
 	// shortWait is how long a caller who would take any life is kept waiting when a token that was known has ended.
 	shortWait = time.Second
-	// firstWait is the same for a token that was never asked for before: a broker has to be found first.
+	// firstWait is the same for a token that there never was: a broker has to be found first.
 	firstWait = 5 * time.Second
 	// longWait is how long any other caller waits who set no deadline.
 	longWait = time.Minute
@@ -79,7 +79,8 @@ func (s *service) get(ctx context.Context, name string, least time.Duration) (*t
 		if err != nil {
 			return s.instead(ctx, name, least, err)
 		}
-		t := s.describe(held)
+		s.known.LoadOrStore(name, true)
+		t := describe(held)
 		if t.GetTtl().AsDuration() >= least && t.GetState() != tokenbrokerv1.TokenState_TOKEN_STATE_EXPIRED {
 			return t, nil // and not older than a moment, however long this goroutine had to stand still
 		}
@@ -95,7 +96,7 @@ func (s *service) instead(ctx context.Context, name string, least time.Duration,
 		return nil, said
 	}
 	held, _ := s.look(name)
-	switch t := s.describe(held); {
+	switch t := describe(held); {
 	case held.IsZero(), t.GetState() == tokenbrokerv1.TokenState_TOKEN_STATE_EXPIRED:
 		return nil, unreachable(name)
 	case least > 0:
@@ -107,14 +108,13 @@ func (s *service) instead(ctx context.Context, name string, least time.Duration,
 
 // limit is how long a call for a token waits at most.
 func (s *service) limit(name string, least time.Duration) time.Duration {
-	switch {
-	case least > 0:
+	if least > 0 {
 		return longWait
-	case s.origins.known(name):
-		return shortWait
-	default:
-		return firstWait
 	}
+	if _, known := s.known.Load(name); known {
+		return shortWait
+	}
+	return firstWait
 }
 
 // patience derives the context of a wait: it ends a little before the deadline of ctx, so that there is time for an answer, and after the
@@ -143,10 +143,9 @@ func (s *service) look(name string) (tokenbroker.Token, error) {
 }
 
 // describe says of a token what a broker would: the life that is promised from this moment on, and no value once it has ended.
-func (s *service) describe(held tokenbroker.Token) *tokenbrokerv1.Token {
-	of := s.origins.find(held.Name(), held.Version())
+func describe(held tokenbroker.Token) *tokenbrokerv1.Token {
 	t := &tokenbrokerv1.Token{
-		Name: held.Name(), Version: held.Version(), Local: held.Local(), Upstream: of.upstream, AppId: of.appID,
+		Name: held.Name(), Version: held.Version(), Local: held.Local(), Upstream: held.Upstream(), AppId: held.AppID(),
 		State: tokenbrokerv1.TokenState_TOKEN_STATE_EXPIRED, RefreshAfter: durationpb.New(soon()),
 	}
 	if !held.Expires().IsZero() {

@@ -57,10 +57,6 @@ func unsettled(name string, version int64) error {
 		fmt.Sprintf("the report of version %d of token %q goes on, but was not settled within the caller's deadline", version, name))
 }
 
-func lagging() error {
-	return refusal(codes.Unavailable, server.ReasonLagging, "this agent does not hold that version yet; ask again")
-}
-
 func draining() error {
 	return refusal(codes.Unavailable, server.ReasonDraining, "this agent is shutting down; ask again")
 }

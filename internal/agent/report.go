@@ -4,10 +4,6 @@ import (
 	"context"
 	"crypto/subtle"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
-	"github.com/tokenbroker/tokenbroker/client/tokenbroker"
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
 
@@ -16,7 +12,7 @@ import (
 //	what was reported                         what happens
 //	the version that is held                  nobody gets it any more, and the brokers are told until the matter is settled
 //	an older version, or any other value      answered like GetToken
-//	a newer version                           the report is passed on, and the agent catches up before it answers
+//	a newer version                           the brokers are told once, and the agent catches up before it answers
 //
 // It blocks until the matter is settled, or the caller's deadline.
 func (s *service) ReportInvalidToken(
@@ -60,44 +56,25 @@ func checkReport(req *tokenbrokerv1.ReportInvalidTokenRequest) error {
 func (s *service) report(ctx context.Context, req *tokenbrokerv1.ReportInvalidTokenRequest) error {
 	name := req.GetName()
 	held, err := s.client.Token(ctx, name)
-	switch {
-	case err != nil:
-		return whatWasSaid(err, unreachable(name))
-	case req.GetVersion() > held.Version():
-		return s.passOn(ctx, req)
-	case !means(req, held):
-		return nil
-	}
-	if _, err := s.client.Invalid(ctx, held); err != nil {
-		return whatWasSaid(err, unsettled(name, held.Version()))
-	}
-	return nil
-}
-
-// means reports whether it is the held token that was reported. A value is compared in constant time.
-func means(req *tokenbrokerv1.ReportInvalidTokenRequest, held tokenbroker.Token) bool {
-	if by, ok := req.GetReported().(*tokenbrokerv1.ReportInvalidTokenRequest_AccessToken); ok {
-		return subtle.ConstantTimeCompare([]byte(by.AccessToken), []byte(held.Value())) == 1
-	}
-	return req.GetVersion() == held.Version()
-}
-
-// passOn tells a broker of a version that is newer than what is held: the caller has it from elsewhere. The answer is not passed on, since
-// what is handed out must be what everybody here gets; the agent waits until it holds that, too.
-func (s *service) passOn(ctx context.Context, req *tokenbrokerv1.ReportInvalidTokenRequest) error {
-	answer, err := s.broker.ReportInvalidToken(ctx, req)
 	if err != nil {
-		if st := status.Convert(err); len(st.Details()) == 0 && (st.Code() == codes.Unavailable || st.Code() == codes.DeadlineExceeded) {
-			return unreachable(req.GetName())
-		}
-		return err
+		return whatWasSaid(err, unreachable(name))
 	}
-	for held, err := range s.client.Watch(ctx, req.GetName()) {
-		if err == nil && held.Version() >= answer.GetToken().GetVersion() {
+	version := req.GetVersion()
+	if by, ok := req.GetReported().(*tokenbrokerv1.ReportInvalidTokenRequest_AccessToken); ok {
+		if subtle.ConstantTimeCompare([]byte(by.AccessToken), []byte(held.Value())) == 0 {
 			return nil
 		}
+		version = held.Version()
 	}
-	return lagging()
+	_, err = s.client.InvalidVersion(ctx, name, version)
+	switch {
+	case err == nil:
+		return nil
+	case version > held.Version():
+		return whatWasSaid(err, unreachable(name))
+	default:
+		return whatWasSaid(err, unsettled(name, version))
+	}
 }
 
 // whatWasSaid returns the words of a broker, or something else where none said anything.

@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -19,33 +19,23 @@ import (
 type service struct {
 	tokenbrokerv1.UnimplementedTokenBrokerServiceServer
 
-	log     *slog.Logger
-	client  *tokenbroker.Client
-	broker  tokenbrokerv1.TokenBrokerServiceClient // over the client's connection
-	origins origins
-	list    list
+	log    *slog.Logger
+	client *tokenbroker.Client
+	known  sync.Map // the names of tokens that there have been
+	list   list
 
 	past     context.Context // has ended
 	draining context.Context // ends when calls are to end
 	drain    context.CancelFunc
 }
 
-// longestRedial is how long it may take after an outage until the brokers are tried again. gRPC's own 2 min would be a token's death.
-const longestRedial = 5 * time.Second
-
 // newService returns a service of the brokers at target. It connects to nobody yet. The caller must close the client.
 func newService(cfg Config) (*service, error) {
-	s := &service{log: cfg.Logger, origins: origins{of: map[string][]origin{}}}
-	redial := grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: longestRedial}
-	redial.Backoff.MaxDelay = longestRedial
-	client, err := tokenbroker.New(context.Background(), cfg.Target, append([]tokenbroker.Option{
-		tokenbroker.WithLogger(cfg.Logger),
-		tokenbroker.WithDialOptions(grpc.WithChainUnaryInterceptor(s.origins.intercept), grpc.WithConnectParams(redial)),
-	}, cfg.Options...)...)
+	client, err := tokenbroker.New(context.Background(), cfg.Target, append([]tokenbroker.Option{tokenbroker.WithLogger(cfg.Logger)}, cfg.Options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("preparing the connection: %w", err)
 	}
-	s.client, s.broker = client, tokenbrokerv1.NewTokenBrokerServiceClient(client.Conn())
+	s := &service{log: cfg.Logger, client: client}
 	past, end := context.WithCancel(context.Background())
 	end()
 	s.past = past
@@ -108,6 +98,9 @@ func (s *service) follow(ctx context.Context, name string, changed func()) {
 	for told := false; ctx.Err() == nil; {
 		var last error
 		for _, err := range s.client.Watch(ctx, name) {
+			if err == nil {
+				s.known.LoadOrStore(name, true)
+			}
 			told = told && err != nil
 			last = err
 			changed()

@@ -26,7 +26,7 @@ func (s *service) WatchToken(req *tokenbrokerv1.WatchTokenRequest, stream grpc.S
 		if last = err; ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		t := s.news(held, err, sent)
+		t := news(held, err, sent)
 		if t == nil {
 			continue
 		}
@@ -45,15 +45,15 @@ func (s *service) WatchToken(req *tokenbrokerv1.WatchTokenRequest, stream grpc.S
 }
 
 // news is what to send next; nil for nothing. That there is no token is told to those only who were told of one.
-func (s *service) news(held tokenbroker.Token, err error, sent *tokenbrokerv1.Token) *tokenbrokerv1.Token {
+func news(held tokenbroker.Token, err error, sent *tokenbrokerv1.Token) *tokenbrokerv1.Token {
 	if err == nil {
-		return s.describe(held)
+		return describe(held)
 	}
 	_, verdict := errors.AsType[*tokenbroker.Error](err)
 	if !verdict || sent.GetVersion() == 0 || sent.GetState() == tokenbrokerv1.TokenState_TOKEN_STATE_EXPIRED {
 		return nil
 	}
-	end := s.describe(tokenbroker.Token{})
+	end := describe(tokenbroker.Token{})
 	end.Name, end.Version, end.ExpireTime = sent.GetName(), sent.GetVersion(), sent.GetExpireTime()
 	end.Upstream, end.AppId, end.Local = sent.GetUpstream(), sent.GetAppId(), sent.GetLocal()
 	return end

@@ -52,6 +52,8 @@ type entry struct {
 	ttl     time.Duration
 	end     time.Time
 	window  time.Duration // the longest promise; 0 for any
+	kind    string        // of the upstream
+	appID   string
 	suspect bool
 	dead    bool // condemned
 	vouched bool
@@ -174,6 +176,11 @@ func (b *Broker) Window(name string, longest time.Duration) {
 	b.change(func() { b.entry(name).window = longest })
 }
 
+// Issuer has the broker say of a token, from now on, which upstream it is from, such as "wechat stable", and of which application there.
+func (b *Broker) Issuer(name, upstream, appID string) {
+	b.change(func() { e := b.entry(name); e.kind, e.appID = upstream, appID })
+}
+
 // Vouch has the broker say of the present version of a token, when it is reported, that it lives.
 func (b *Broker) Vouch(name string) { b.change(func() { b.entry(name).vouched = true }) }
 
@@ -214,5 +221,5 @@ func (b *Broker) entry(name string) *entry {
 }
 
 func (e *entry) set(value string, ttl time.Duration) {
-	*e = entry{value: value, version: e.version, ttl: ttl, end: time.Now().Add(ttl), window: e.window}
+	*e = entry{value: value, version: e.version, ttl: ttl, end: time.Now().Add(ttl), window: e.window, kind: e.kind, appID: e.appID}
 }

@@ -147,7 +147,7 @@ func (e *entry) describe(name string, withValue bool) *tokenbrokerv1.Token {
 	left := time.Until(e.end)
 	t := &tokenbrokerv1.Token{
 		Name: name, Version: e.version, State: tokenbrokerv1.TokenState_TOKEN_STATE_EXPIRED,
-		Ttl: durationpb.New(0), RefreshAfter: durationpb.New(retryAfter),
+		Ttl: durationpb.New(0), RefreshAfter: durationpb.New(retryAfter), Upstream: e.kind, AppId: e.appID,
 	}
 	if e.version > 0 {
 		t.ExpireTime = timestamppb.New(e.end)
