@@ -298,7 +298,7 @@ func TestASnapshotThatCannotBeUsedIsRefusedAndTheReplicaStarts(t *testing.T) {
 			}
 			for _, word := range []string{"level=ERROR", "file=" + file, "problem=", "remedy="} {
 				if !strings.Contains(b.err.String(), word) {
-					t.Errorf("the log has no %s:\n%s", word, b.err.tail(20))
+					t.Errorf("the log has no %s:\n%s", word, b.err.Tail(20))
 				}
 			}
 

@@ -31,19 +31,13 @@
 package e2e_test
 
 import (
-	"context"
 	"flag"
-	"fmt"
-	"io/fs"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"sync"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/tokenbroker/tokenbroker/test/brokertest"
 )
 
 // root is the root of the module, seen from the folder in which tests run.
@@ -61,40 +55,8 @@ func TestMain(m *testing.M) {
 	if parallel.String() == strconv.Itoa(processors) && processors < atOnce {
 		_ = parallel.Set(strconv.Itoa(atOnce)) // a number
 	}
-	dir, err := os.MkdirTemp("", "broker-e2e-")
-	if err == nil {
+	brokertest.Main(m, func(dir string) error {
 		program = filepath.Join(dir, "broker")
-		err = build(program)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		_ = os.RemoveAll(dir)
-		os.Exit(1)
-	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		_ = os.RemoveAll(dir)
-		os.Exit(code)
-	}))
+		return brokertest.Build(program)
+	})
 }
-
-// build builds the broker without cgo and without the race detector, whatever the tests themselves are built with. The flags are
-// those of `make test`, so that its build cache is of use.
-func build(path string, flags ...string) error {
-	args := append([]string{"build", "-buildvcs=false", "-o", path}, flags...)
-	cmd := exec.CommandContext(context.Background(), "go", append(args, "./cmd/broker")...)
-	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("building the broker: %w\n%s", err, out)
-	}
-	return nil
-}
-
-// noteSources opens the folders of the program's source, once. Nothing of it is compiled into the tests, so that go test would take a
-// result from before a change for a present one; but it remembers what is opened while tests run, and looks whether that is the same.
-var noteSources = sync.OnceFunc(func() {
-	for _, dir := range []string{"client", "cmd", "internal", "proto"} {
-		_ = filepath.WalkDir(filepath.Join(root, dir), func(string, fs.DirEntry, error) error { return nil })
-	}
-	_, _ = os.Stat(filepath.Join(root, "go.mod"))
-})

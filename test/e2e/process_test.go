@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tokenbroker/tokenbroker/test/brokertest"
 )
 
 // process is a program that runs. It ends with the test at the latest.
@@ -20,12 +22,12 @@ type process struct {
 // start starts a program, with nothing in its environment but what is given.
 func start(t *testing.T, env []string, path string, args ...string) *process {
 	t.Helper()
-	noteSources()
+	brokertest.NoteSources()
 	// The context would kill by itself; the cleanup below also waits, and shows what was written.
 	p := &process{cmd: exec.CommandContext(context.Background(), path, args...), ended: make(chan struct{})}
 	p.cmd.Env = append([]string{"TMPDIR=" + t.TempDir()}, env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.err
-	p.cmd.SysProcAttr = endWithParent()
+	p.cmd.SysProcAttr = brokertest.EndWithParent()
 	if err := p.cmd.Start(); err != nil {
 		t.Fatalf("starting %s: %v", path, err)
 	}
@@ -36,7 +38,7 @@ func start(t *testing.T, env []string, path string, args ...string) *process {
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
-			t.Logf("the end of what %q wrote:\n%s\n%s", strings.Join(args, " "), p.out.tail(15), p.err.tail(60))
+			t.Logf("the end of what %q wrote:\n%s\n%s", strings.Join(args, " "), p.out.Tail(15), p.err.Tail(60))
 		}
 	})
 	return p
@@ -93,14 +95,14 @@ func command(t *testing.T, args ...string) result {
 // commandWith is command with text on standard input.
 func commandWith(t *testing.T, input string, args ...string) result {
 	t.Helper()
-	noteSources()
+	brokertest.NoteSources()
 	ctx, cancel := context.WithTimeout(t.Context(), ample)
 	defer cancel()
 	var out, errs strings.Builder
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = []string{"TZ=UTC"}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &errs
-	cmd.SysProcAttr = endWithParent()
+	cmd.SysProcAttr = brokertest.EndWithParent()
 	err := cmd.Run()
 	if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited || ctx.Err() != nil {
 		t.Errorf("running broker %s: %v", strings.Join(args, " "), errors.Join(err, ctx.Err()))

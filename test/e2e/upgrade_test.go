@@ -16,6 +16,7 @@ import (
 
 	"github.com/tokenbroker/tokenbroker/internal/upstream/wechat/wechattest"
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
+	"github.com/tokenbroker/tokenbroker/test/brokertest"
 )
 
 const newerVersion = "v99.0.0"
@@ -49,7 +50,7 @@ func buildNewer(t *testing.T) string {
 	if err := errors.Join(os.WriteFile(newer, source, 0o600), os.WriteFile(overlay, replace, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	if err := build(path, "-overlay", overlay, "-ldflags", "-X main.version="+newerVersion); err != nil {
+	if err := brokertest.Build(path, "-overlay", overlay, "-ldflags", "-X main.version="+newerVersion); err != nil {
 		t.Fatal(err)
 	}
 	return path

@@ -2,9 +2,10 @@ package e2e_test
 
 import (
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/tokenbroker/tokenbroker/test/brokertest"
 )
 
 // ample bounds waits for what takes well under a second on an idle machine, and says nothing about speed.
@@ -27,30 +28,8 @@ func eventually(t *testing.T, within time.Duration, what string, holds func() bo
 	}
 }
 
-// transcript collects what a process writes. It is safe for concurrent use.
-type transcript struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-// Write implements io.Writer.
-func (tr *transcript) Write(p []byte) (int, error) {
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	return tr.text.Write(p)
-}
-
-func (tr *transcript) String() string {
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	return tr.text.String()
-}
-
-// tail returns the last lines.
-func (tr *transcript) tail(lines int) string {
-	all := strings.Split(strings.TrimRight(tr.String(), "\n"), "\n")
-	return strings.Join(all[max(0, len(all)-lines):], "\n")
-}
+// transcript collects what a process writes.
+type transcript struct{ brokertest.Transcript }
 
 // await waits until a text has been written.
 func (tr *transcript) await(t *testing.T, text string) {

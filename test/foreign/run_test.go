@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tokenbroker/tokenbroker/test/brokertest"
 	"github.com/tokenbroker/tokenbroker/test/foreign/site"
 )
 
@@ -49,27 +50,8 @@ func runIn(t *testing.T, dir string, env []string, path string, args ...string) 
 
 // stream is a program that goes on writing.
 type stream struct {
-	out transcript
+	out brokertest.Transcript
 	end func()
-}
-
-// transcript collects what a program writes. It is safe for concurrent use.
-type transcript struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-// Write implements io.Writer.
-func (tr *transcript) Write(p []byte) (int, error) {
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	return tr.text.Write(p)
-}
-
-func (tr *transcript) String() string {
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	return tr.text.String()
 }
 
 // follow starts a program that goes on writing. It is ended with the test at the latest.
@@ -86,14 +68,18 @@ func follow(t *testing.T, path string, args ...string) *stream {
 		cancel()
 		_ = cmd.Wait() // it was killed, unless it ended by itself
 	})
-	t.Cleanup(s.end)
+	t.Cleanup(func() {
+		if s.end(); t.Failed() {
+			t.Logf("what %s wrote:\n%s", path, s.out.String())
+		}
+	})
 	return s
 }
 
 // await waits until the program has written something.
 func (s *stream) await(t *testing.T, text string) {
 	t.Helper()
-	site.Eventually(t, text+" in\n"+s.out.String(), func() bool { return strings.Contains(s.out.String(), text) })
+	site.Eventually(t, "the text "+text, func() bool { return strings.Contains(s.out.String(), text) })
 }
 
 // absolute finds a file from everywhere.

@@ -2,71 +2,28 @@ package site
 
 import (
 	"context"
-	"fmt"
-	"io/fs"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tokenbroker/tokenbroker/test/brokertest"
 )
-
-// root finds the root of the module from a folder two levels below test/, in which tests run.
-func root() (string, error) {
-	dir, err := os.Getwd()
-	for err == nil && dir != filepath.Dir(dir) {
-		if _, missing := os.Stat(filepath.Join(dir, "go.mod")); missing == nil {
-			return dir, nil
-		}
-		dir = filepath.Dir(dir)
-	}
-	return "", fmt.Errorf("there is no go.mod above this folder: %w", err)
-}
-
-// Build builds the broker into a folder, with the flags of `make test`, so that its build cache is of use.
-func Build(dir string) (program string, err error) {
-	top, err := root()
-	if err != nil {
-		return "", err
-	}
-	program = filepath.Join(dir, "broker")
-	cmd := exec.CommandContext(context.Background(), "go", "build", "-buildvcs=false", "-o", program, "./cmd/broker")
-	cmd.Dir, cmd.Env = top, append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building the broker: %w\n%s", err, out)
-	}
-	return program, nil
-}
-
-// noteSources opens the folders of the program's source. Nothing of it is compiled into the tests; but go test remembers what is opened
-// while they run, and so does not take a result from before a change for a present one.
-func noteSources() {
-	top, err := root()
-	if err != nil {
-		return
-	}
-	for _, dir := range []string{"cmd", "internal", "proto"} {
-		_ = filepath.WalkDir(filepath.Join(top, dir), func(string, fs.DirEntry, error) error { return nil })
-	}
-	_, _ = os.Stat(filepath.Join(top, "go.mod"))
-}
 
 // process is a program that runs, with nothing in its environment but what is given.
 type process struct {
 	cmd   *exec.Cmd
-	err   transcript
+	err   brokertest.Transcript
 	ended chan struct{}
 }
 
 // start starts a program that is told to end, and must do so in good order, when the test does.
 func start(tb testing.TB, env []string, path string, args ...string) *process {
 	tb.Helper()
+	brokertest.NoteSources()
 	p := &process{cmd: exec.CommandContext(context.Background(), path, args...), ended: make(chan struct{})}
 	p.cmd.Env = append([]string{"TMPDIR=" + tb.TempDir()}, env...)
-	p.cmd.Stderr, p.cmd.SysProcAttr = &p.err, endWithParent()
+	p.cmd.Stderr, p.cmd.SysProcAttr = &p.err, brokertest.EndWithParent()
 	if err := p.cmd.Start(); err != nil {
 		tb.Fatalf("starting %s: %v", path, err)
 	}
@@ -101,28 +58,8 @@ func (p *process) stop(tb testing.TB) {
 		tb.Errorf("the broker ended with exit code %d", code)
 	}
 	if tb.Failed() {
-		lines := strings.Split(p.err.String(), "\n")
-		tb.Logf("the end of its log:\n%s", strings.Join(lines[max(0, len(lines)-40):], "\n"))
+		tb.Logf("the end of its log:\n%s", p.err.Tail(40))
 	}
-}
-
-// transcript collects what a process writes. It is safe for concurrent use.
-type transcript struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-// Write implements io.Writer.
-func (t *transcript) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.text.Write(p)
-}
-
-func (t *transcript) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.text.String()
 }
 
 // ample bounds waits for what takes well under a second on an idle machine, and says nothing about speed.

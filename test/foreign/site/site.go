@@ -51,7 +51,6 @@ type Site struct {
 // each further name, of an account of its own.
 func New(tb testing.TB, program string, names ...string) *Site {
 	tb.Helper()
-	noteSources()
 	names = append([]string{Stable, Foreign}, names...)
 	cfg := wechattest.Config{Control: true, Seed: 1}
 	for _, name := range names {
