@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -32,9 +31,10 @@ type agentFlags struct {
 	log                  logConfig
 }
 
-// agentCommand has no --timeout: an agent starts, and goes on, whether or not a broker can be reached.
+// agentCommand has no --timeout: an agent starts, and goes on, whether or not a broker can be reached. For the same reason an agent is no
+// client, but for its servers.
 func agentCommand(c console) *cobra.Command {
-	a := &agentFlags{client: client{console: c, timeout: time.Second}, socketMode: 0o660, fileMode: 0o600}
+	a := &agentFlags{client: client{console: c}, socketMode: 0o660, fileMode: 0o600}
 	cmd := &cobra.Command{
 		Use:   "agent",
 		Short: "Run an agent: one process that keeps tokens at hand for all programs of a host",
@@ -67,14 +67,14 @@ Exit codes:
 	f.BoolVar(&a.anyMode, "wechat-any-mode", false, "answer WeChat's calls for a stable token with a classic one, and the other way round, where there is no other")
 	f.StringVar(&a.level, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&a.format, "log-format", "text", "text or json")
-	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error { return a.settle(cmd) }
+	cmd.PreRunE = func(*cobra.Command, []string) error { return a.settle() }
 	cmd.RunE = carryOut(func(ctx context.Context, _ []string) error { return a.run(ctx) })
 	return cmd
 }
 
 // settle checks the whole command line.
-func (a *agentFlags) settle(cmd *cobra.Command) error {
-	if err := a.client.settle(cmd); err != nil {
+func (a *agentFlags) settle() error {
+	if err := a.settleServers(); err != nil {
 		return err
 	}
 	if err := a.log.Level.UnmarshalText([]byte(a.level)); err != nil {

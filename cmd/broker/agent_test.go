@@ -53,3 +53,11 @@ func TestAnAgentThatIsToldToStopEndsWell(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestAnAgentHasNoTimeoutThatCouldBeWrong(t *testing.T) {
+	p := launch(t, map[string]string{serverVariable: closedPort(t), timeoutVariable: "0s"}, "agent", "--listen", "127.0.0.1:0")
+	p.err.await(t, "msg=starting")
+	if code := p.exit(t); code != exitOK {
+		t.Errorf("exit code %d", code)
+	}
+}

@@ -52,8 +52,8 @@ func (c *client) addServers(cmd *cobra.Command) {
 	cmd.Flags().StringSliceVar(&c.servers, "server", nil, "host:port of a broker; several, by commas, share the calls (env "+serverVariable+", default "+defaultServer+")")
 }
 
-// settle takes what was not said by flags from the environment, and checks all of it.
-func (c *client) settle(cmd *cobra.Command) error {
+// settleServers takes whom to call from the environment if no flag says it, and checks it.
+func (c *client) settleServers() error {
 	if text, _ := c.env.Getenv(serverVariable); len(c.servers) == 0 && text != "" {
 		c.servers = strings.Split(text, ",")
 	}
@@ -65,6 +65,14 @@ func (c *client) settle(cmd *cobra.Command) error {
 		if _, _, err := net.SplitHostPort(c.servers[i]); err != nil {
 			return fmt.Errorf("server %q is not host:port", server)
 		}
+	}
+	return nil
+}
+
+// settle takes what was not said by flags from the environment, and checks all of it.
+func (c *client) settle(cmd *cobra.Command) error {
+	if err := c.settleServers(); err != nil {
+		return err
 	}
 	if text, _ := c.env.Getenv(timeoutVariable); text != "" && !cmd.Flags().Changed("timeout") {
 		var err error
