@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/grpc"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
@@ -99,22 +97,17 @@ func assignments(texts []string) ([]assignment, error) {
 	return all, nil
 }
 
-// environWith gets the tokens, and returns the environment with them in it. A suspect token is better than none, but not without a word.
+// environWith gets the tokens, all within c.timeout, and returns the environment with them in it. A suspect token is better than none, but
+// not without a word.
 func (c *client) environWith(ctx context.Context, tokens []assignment, minTTL time.Duration) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
 	environ := slices.DeleteFunc(slices.Clone(c.env.Environ()), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
 		return slices.ContainsFunc(tokens, func(a assignment) bool { return a.variable == name })
 	})
 	for _, a := range tokens {
-		req := &tokenbrokerv1.GetTokenRequest{Name: a.token}
-		if minTTL != 0 {
-			req.MinTtl = durationpb.New(minTTL)
-		}
-		var resp *tokenbrokerv1.GetTokenResponse
-		err := c.call(ctx, callerConfig, func(ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) (err error) {
-			resp, err = tokenbrokerv1.NewTokenBrokerServiceClient(conn).GetToken(ctx, req, opts...)
-			return err
-		})
+		resp, err := c.getToken(ctx, a.token, minTTL)
 		if err != nil {
 			return nil, err
 		}

@@ -30,15 +30,7 @@ The table shows the token shortened; -o value prints it alone, -o json prints th
 	minTTL := cmd.Flags().Duration("min-ttl", 0, "wait for a token that has at least this much life left")
 	cmd.ValidArgsFunction = cl.completeNames
 	cmd.RunE = carryOut(func(ctx context.Context, args []string) error {
-		req := &tokenbrokerv1.GetTokenRequest{Name: args[0]}
-		if *minTTL != 0 {
-			req.MinTtl = durationpb.New(*minTTL)
-		}
-		var resp *tokenbrokerv1.GetTokenResponse
-		err := cl.call(ctx, callerConfig, func(ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) (err error) {
-			resp, err = tokenbrokerv1.NewTokenBrokerServiceClient(conn).GetToken(ctx, req, opts...)
-			return err
-		})
+		resp, err := cl.getToken(ctx, args[0], *minTTL)
 		if err != nil {
 			return err
 		}
@@ -53,6 +45,19 @@ The table shows the token shortened; -o value prints it alone, -o json prints th
 		}
 	})
 	return cmd
+}
+
+// getToken asks for a token with at least so much life left; 0 is content with any.
+func (c *client) getToken(ctx context.Context, name string, minTTL time.Duration) (resp *tokenbrokerv1.GetTokenResponse, err error) {
+	req := &tokenbrokerv1.GetTokenRequest{Name: name}
+	if minTTL != 0 {
+		req.MinTtl = durationpb.New(minTTL)
+	}
+	err = c.call(ctx, callerConfig, func(ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) (err error) {
+		resp, err = tokenbrokerv1.NewTokenBrokerServiceClient(conn).GetToken(ctx, req, opts...)
+		return err
+	})
+	return resp, err
 }
 
 // completeNames offers the names of the tokens to the shell.
