@@ -1,7 +1,5 @@
 package main
 
-import "net"
-
 // gatewayConfig is the API over HTTP: as JSON, and in WeChat's manner.
 type gatewayConfig struct {
 	// Listen is host:port as in grpcConfig. Empty: there is no gateway.
@@ -13,10 +11,7 @@ type gatewayConfig struct {
 func (s *section) gateway() gatewayConfig {
 	listen, compatible := s.get("listen"), s.section("wechat")
 	c := gatewayConfig{Listen: listen.hostPort("", false), AnyMode: compatible.get("any_mode").boolean(false)}
-	if host, _, _ := net.SplitHostPort(c.Listen); c.Listen != "" && !loopback(host) {
-		listen.warn("whoever reaches this address can fetch every token, unencrypted and without being asked who they are",
-			"use a loopback address, or let only your services reach it")
-	}
+	listen.warnIfExposed(c.Listen)
 	if s.present && !s.broken && !listen.given {
 		listen.fail("this is required", "write host:port, such as 127.0.0.1:7710, or take the section away")
 	}

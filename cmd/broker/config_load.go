@@ -2,7 +2,6 @@ package main
 
 import (
 	"log/slog"
-	"net"
 	"regexp"
 	"time"
 )
@@ -82,10 +81,7 @@ func (s *section) grpc() grpcConfig {
 		Reflection:       s.get("reflection").boolean(false),
 		MaxConnectionAge: s.get("max_connection_age").duration(30*time.Minute, 0, 0),
 	}
-	if host, _, _ := net.SplitHostPort(c.Listen); !loopback(host) {
-		listen.warn("whoever reaches this address can fetch every token, unencrypted and without being asked who they are",
-			"use a loopback address, or let only your services reach it")
-	}
+	listen.warnIfExposed(c.Listen)
 	s.end()
 	return c
 }
