@@ -11,7 +11,7 @@ import (
 )
 
 // outlookTime bounds the look at what an order will have to wait for.
-const outlookTime = 2 * time.Second
+const outlookTime = 5 * time.Second
 
 // tellQuiet says on standard error that an order will wait because the upstream is left in peace, and until about when. If that cannot be
 // learned, or a forced order will be refused, it says nothing: the order itself tells what is wrong. It blocks for a quarter of c.timeout
