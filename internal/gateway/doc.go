@@ -19,6 +19,10 @@
 // Of the headers only Authorization is handed on; a caller cannot set other metadata of a call. A query parameter that nobody knows is an
 // error, because a misspelt min_ttl would be a promise not kept.
 //
+// Two kinds of requests are refused that only a browser sends, for a page that is none of ours: see host.go. Whether the Host counts is a
+// matter of the listener and not of the connection, so that an operator sees it in the configuration: who serves the network has given
+// every program that reaches it the tokens anyway, under whatever names there are.
+//
 // A body is read whole, maxBody at most, before anything else happens. A call ends after defaultWait, or after what Grpc-Timeout says, up
 // to maxWait. The time for sending is limited for each answer and each event by itself: there is no limit on the connection that a
 // stream would run into.

@@ -217,6 +217,7 @@ func (s *site) try(method, path, body string, headers ...string) (response, erro
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Add(headers[i], headers[i+1])
 	}
+	req.Host = req.Header.Get("Host") // that of the URL if empty
 	resp, err := s.http.Do(req)
 	if err != nil {
 		return response{}, err

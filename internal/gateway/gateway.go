@@ -60,31 +60,42 @@ func New(cfg Config) (*Gateway, error) {
 	return g, nil
 }
 
-// ServeHTTP answers one request. It blocks as long as the call behind it does: see the package documentation.
-func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP answers one request. It blocks as long as the call behind it does: see the package documentation. What it listens on is
+// not known here, so any Host will do: see Run.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.serve(w, r, false) }
+
+func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, loopback bool) {
 	a := &answer{ResponseWriter: w, asked: r, path: unknownPath}
 	defer func() { g.finish(a, recover()) }()
 	header := a.Header()
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
 	a.allow(maxWait + answerTime)
-	compatible := isWeChatPath(r.URL.Path)
 	if err := a.readBody(r); err != nil {
-		if compatible {
-			g.answerWeChat(a, errDataFormat)
-		} else {
-			a.fail(err)
-		}
+		g.refuse(a, err, errDataFormat)
+		return
+	}
+	if err := foreign(r, loopback); err != nil {
+		g.refuse(a, err, &errcode{40066, "invalid url: " + err.Error()})
 		return
 	}
 	switch {
-	case compatible:
+	case isWeChatPath(r.URL.Path):
 		g.serveWeChat(a, r)
 	case r.URL.Path == openAPIPath:
 		serveOpenAPI(a, r)
 	default:
 		g.mux.ServeHTTP(a, asGet(r))
 	}
+}
+
+// refuse answers a request that is looked at no further, in the manner of its path.
+func (g *Gateway) refuse(a *answer, err, compatible error) {
+	if isWeChatPath(a.asked.URL.Path) {
+		g.answerWeChat(a, compatible)
+		return
+	}
+	a.fail(err)
 }
 
 // asGet makes a GET of a HEAD: net/http leaves out the body of the answer.

@@ -19,11 +19,12 @@ const (
 )
 
 // Run serves on the listener, which it closes, until ctx ends. Then it takes no new requests, ends the streams of events, lets other
-// requests finish for drainTime at most, and cuts off what is left. It returns nil then; before that, the error for which it could not
+// requests finish for drainTime at most, and cuts off what is left. On a loopback address the Host of a request must be one, or localhost. It returns nil then; before that, the error for which it could not
 // serve. A Gateway runs once.
 func (g *Gateway) Run(ctx context.Context, listener net.Listener) error {
+	loopback := onLoopback(listener)
 	s := &http.Server{
-		Handler: g, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.serve(w, r, loopback) }), ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
 		// No other limits: each request sets its own, since a stream has none.
 		ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelWarn),
 	}

@@ -220,7 +220,7 @@ func TestSlowReaderGetsTheNewestAndNothingIsQueuedForIt(t *testing.T) {
 	if err := conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
 		t.Fatal(err)
 	}
-	send(t, conn, "GET /v1/tokens/"+stable+":watch HTTP/1.1\r\nHost: x\r\n\r\n")
+	send(t, conn, "GET /v1/tokens/"+stable+":watch HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		t.Fatal(err)
