@@ -48,8 +48,8 @@ function details(error) {
   const found = {};
   for (const raw of error.metadata.get('grpc-status-details-bin')) {
     const status = rpc.lookupType('google.rpc.Status').decode(raw);
-    for (const { type_url: url, typeUrl, value } of status.details) {
-      const name = (url ?? typeUrl).split('/')[1];
+    for (const { typeUrl, value } of status.details) {
+      const name = typeUrl.split('/')[1];
       const type = rpc.lookupType(name);
       found[name] = type.toObject(type.decode(value), { longs: Number });
     }

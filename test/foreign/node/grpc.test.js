@@ -49,18 +49,20 @@ const deadlinePassed = [grpc.status.DEADLINE_EXCEEDED, grpc.status.CANCELLED];
 
 test('a deadline ends a call that waits for a longer life', async () => {
   const began = Date.now();
-  // Of a classic token four minutes can never be promised, and this much only in the moment of a fetch.
-  const { error } = await call(client, 'getToken', { name: 'shop-classic', minTtl: { seconds: 239, nanos: 999e6 } }, 1);
+  // Of a classic token four minutes can never be promised, and this much only in the nanosecond in which a proof is asked for.
+  const { error } = await call(client, 'getToken', { name: 'shop-classic', minTtl: { seconds: 239, nanos: 999_999_999 } }, 1);
   assert.ok(deadlinePassed.includes(error?.code), error?.message);
   assert.ok(Date.now() - began >= 900, 'it did not wait');
 });
 
 test('a deadline ends a stream', async () => {
-  const stream = client.watchToken({ name: 'shop' }, { deadline: Date.now() + 1000 });
   const messages = [];
-  stream.on('data', (message) => messages.push(message));
-  const error = await new Promise((resolve) => stream.on('error', resolve));
-  assert.ok(deadlinePassed.includes(error?.code), error?.message);
+  for (let patience = 1000; messages.length === 0; patience *= 2) { // on a busy machine the first message may come too late
+    const stream = client.watchToken({ name: 'shop' }, { deadline: Date.now() + patience });
+    stream.on('data', (message) => messages.push(message));
+    const error = await new Promise((resolve) => stream.on('error', resolve));
+    assert.ok(deadlinePassed.includes(error?.code), error?.message);
+  }
   assert.equal(messages.length, 1);
 });
 
