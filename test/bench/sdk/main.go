@@ -67,7 +67,7 @@ func run(ctx context.Context) error {
 		}
 	}
 	for _, r := range results {
-		if r.subject.limited && (r.callers == 1 && r.cpu.median > float64(most) || r.allocs > leastAllocs) {
+		if r.limited && (r.Callers == 1 && r.CPU.median > float64(most) || r.Allocs > leastAllocs) {
 			return errTooDear
 		}
 	}

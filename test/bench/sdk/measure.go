@@ -13,11 +13,11 @@ import (
 
 // result is what one subject cost under one load.
 type result struct {
-	subject subject
-	callers int
-	cpu     spread  // nanoseconds of processor time a read
-	wall    spread  // nanoseconds that a read takes, as its caller sees it
-	allocs  float64 // a read, the median
+	subject
+	Callers int
+	CPU     spread  // nanoseconds of processor time a read
+	Wall    spread  // nanoseconds that a read takes, as its caller sees it
+	Allocs  float64 // a read, the median
 }
 
 // spread sums up the figures of all rounds.
@@ -42,10 +42,10 @@ func measure(ctx context.Context, subjects []subject, rounds int, turn time.Dura
 			for j, s := range subjects {
 				got, err := one(ctx, s, callers, turn)
 				if err != nil {
-					return nil, fmt.Errorf("reading from %s: %w", s.name, err)
+					return nil, fmt.Errorf("reading from %s: %w", s.Name, err)
 				}
 				k := i*len(subjects) + j
-				seen[k].subject, seen[k].callers = s, callers
+				seen[k].subject, seen[k].Callers = s, callers
 				samples[k] = append(samples[k], got)
 			}
 		}
@@ -58,9 +58,9 @@ func measure(ctx context.Context, subjects []subject, rounds int, turn time.Dura
 			}
 			return spreadOf(figures)
 		}
-		seen[k].cpu = over(func(s sample) float64 { return s.cpu })
-		seen[k].wall = over(func(s sample) float64 { return s.wall })
-		seen[k].allocs = over(func(s sample) float64 { return s.allocs }).median
+		seen[k].CPU = over(func(s sample) float64 { return s.cpu })
+		seen[k].Wall = over(func(s sample) float64 { return s.wall })
+		seen[k].Allocs = over(func(s sample) float64 { return s.allocs }).median
 	}
 	return seen, nil
 }

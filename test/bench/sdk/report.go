@@ -33,23 +33,10 @@ the same with one caller and with one for each processor, callers do not stand i
 hardly. A look at the monotonic clock is most of what the SDK takes.
 `))
 
-// row is one result as the page wants it.
-type row struct {
-	Name    string
-	Callers int
-	CPU     spread
-	Wall    spread
-	Allocs  float64
-}
-
 func report(results []result, server string, rounds int, turn time.Duration) (string, error) {
-	var rows []row
-	for _, r := range results {
-		rows = append(rows, row{r.subject.name, r.callers, r.cpu, r.wall, r.allocs})
-	}
 	var text strings.Builder
 	err := page.Execute(&text, map[string]any{
-		"Results": rows, "Server": server, "Rounds": rounds, "Turn": turn, "Most": most,
+		"Results": results, "Server": server, "Rounds": rounds, "Turn": turn, "Most": most,
 		"GOOS": runtime.GOOS, "GOARCH": runtime.GOARCH, "CPUs": runtime.NumCPU(), "Go": runtime.Version(),
 	})
 	return text.String(), err

@@ -29,7 +29,7 @@ var value = strings.Repeat("x", 157)
 
 // subject is one way to have a token at hand.
 type subject struct {
-	name    string
+	Name    string
 	limited bool // by what the SDK promises
 	// read reads so often, and returns the sum of the lengths of what it got.
 	read func(times int) (int, error)
@@ -67,7 +67,7 @@ func prepare(ctx context.Context, redisServer string) (subjects []subject, serve
 	held := oauth2.ReuseTokenSource(&oauth2.Token{AccessToken: value, Expiry: time.Now().Add(time.Hour)}, nobody{})
 	base := time.Now()
 	return []subject{
-		{name: "`time.Since` alone", read: func(times int) (size int, err error) {
+		{Name: "`time.Since` alone", read: func(times int) (size int, err error) {
 			for range times {
 				if time.Since(base) >= 0 {
 					size += len(value)
@@ -75,7 +75,7 @@ func prepare(ctx context.Context, redisServer string) (subjects []subject, serve
 			}
 			return size, nil
 		}},
-		{name: "SDK, `Source.Token`", limited: true, read: func(times int) (size int, err error) {
+		{Name: "SDK, `Source.Token`", limited: true, read: func(times int) (size int, err error) {
 			for range times {
 				t, err := source.Token(ctx)
 				if err != nil {
@@ -85,7 +85,7 @@ func prepare(ctx context.Context, redisServer string) (subjects []subject, serve
 			}
 			return size, nil
 		}},
-		{name: "SDK, `Client.Token` by name", limited: true, read: func(times int) (size int, err error) {
+		{Name: "SDK, `Client.Token` by name", limited: true, read: func(times int) (size int, err error) {
 			for range times {
 				t, err := client.Token(ctx, tokenName)
 				if err != nil {
@@ -95,7 +95,7 @@ func prepare(ctx context.Context, redisServer string) (subjects []subject, serve
 			}
 			return size, nil
 		}},
-		{name: "`oauth2.ReuseTokenSource`", read: func(times int) (size int, err error) {
+		{Name: "`oauth2.ReuseTokenSource`", read: func(times int) (size int, err error) {
 			for range times {
 				t, err := held.Token()
 				if err != nil {
@@ -105,7 +105,7 @@ func prepare(ctx context.Context, redisServer string) (subjects []subject, serve
 			}
 			return size, nil
 		}},
-		{name: "go-redis `GET`", read: func(times int) (size int, err error) {
+		{Name: "go-redis `GET`", read: func(times int) (size int, err error) {
 			for range times {
 				got, err := db.Get(ctx, tokenName).Result()
 				if err != nil {
