@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net"
 	"path/filepath"
 	"slices"
@@ -133,14 +132,6 @@ func (a *agentFlags) open(address string) (net.Listener, error) {
 		return nil, nil
 	}
 	return agent.Listen(address, fs.FileMode(a.socketMode))
-}
-
-// where is an address for people.
-func where(l net.Listener) slog.Value {
-	if l == nil {
-		return slog.StringValue("off")
-	}
-	return slog.StringValue(l.Addr().String())
 }
 
 // mode is a flag for permissions, in octal.

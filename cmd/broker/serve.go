@@ -69,12 +69,12 @@ func (p ports) close() {
 	}
 }
 
-// gatewayAddress is where the gateway listens, for people.
-func (p ports) gatewayAddress() string {
-	if p.gateway == nil {
+// where is the address of a listener for people; there may be none.
+func where(l net.Listener) string {
+	if l == nil {
 		return "off"
 	}
-	return p.gateway.Addr().String()
+	return l.Addr().String()
 }
 
 // listen opens all ports before anything else is done, so that a port that is taken is reported at once.
@@ -103,8 +103,7 @@ func serve(ctx context.Context, cfg *config, p ports, log *slog.Logger, reload *
 	defer p.close()
 	address := advertised(cfg, p.grpc.Addr())
 	log = log.With("replica", cfg.Replica.ID)
-	log.Info("starting", "version", thisBuild().Version, "grpc", p.grpc.Addr().String(),
-		"http", p.http.Addr().String(), "gateway", p.gatewayAddress(),
+	log.Info("starting", "version", thisBuild().Version, "grpc", where(p.grpc), "http", where(p.http), "gateway", where(p.gateway),
 		"advertise", address, "tokens", len(cfg.Tokens))
 
 	// The HTTP server begins first and ends last: the process is alive while it waits for etcd.
