@@ -50,10 +50,11 @@ func lastAttempt(rec *token.Record, led time.Time) time.Time {
 
 // quietWait is how long nobody asks the upstream after an attempt. See beQuiet and quietEnd in package refresh.
 func quietWait(rec *token.Record, traits token.Traits, timing token.Timing) time.Duration {
+	forced := rec.Pending != nil && rec.Pending.Forced || rec.Doubt && !rec.Drained
 	switch {
 	case traits.Rotating && !rec.Drained && !rec.Condemned:
 		return timing.W
-	case traits.Rotating, rec.Pending != nil && rec.Pending.Forced:
+	case traits.Rotating, forced:
 		return timing.Settled()
 	default:
 		return 0

@@ -69,6 +69,7 @@ func TestStatusTellsTheQuietWaitThatTheRecordTells(t *testing.T) {
 		"it is known to be dead":                 {now(func(r *token.Record) { r.Condemned = true }), classic, window}, // for the sake of its predecessor
 		"the clock of the leader is ahead":       {now(func(r *token.Record) { r.IssuedAt = time.Now().Add(time.Hour) }), classic, window},
 		"a forced attempt is open":               {func(w *world) { w.write(stable, func(r *token.Record) { r.Pending = intent(true) }) }, stable, settled},
+		"the store may have lost a forced one":   {func(w *world) { w.write(stable, func(r *token.Record) { r.Doubt = true }) }, stable, settled},
 		"an attempt is known to have failed": {now(func(r *token.Record) {
 			r.Resolved, r.Failures = token.Resolution{Attempt: "x", Outcome: token.OutcomeNone}, 1
 			r.LastFailure = token.Failure{Class: token.Address, At: time.Now()}
