@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/tokenbroker/tokenbroker/test/brokertest"
 	"github.com/tokenbroker/tokenbroker/test/robustness/history"
 )
 
@@ -17,7 +18,8 @@ func TestRunThatIsInterruptedIsVoidAndNobodyCrashed(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run")
 	suite := exec.CommandContext(t.Context(), os.Args[0])
 	suite.Env = append(os.Environ(), suiteArgs+"=-seed 1 -duration 10m -keep "+dir)
-	suite.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	suite.SysProcAttr = brokertest.EndWithParent()
+	suite.SysProcAttr.Setpgid = true
 	stderr, err := suite.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
