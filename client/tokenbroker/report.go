@@ -34,33 +34,6 @@ func (r *report) failedSince(attempts int) error {
 	return nil
 }
 
-// InvalidVersion is Invalid for whoever knows the refused token by its version only, such as one who passes on what others report. A version
-// that is newer than the one held is the broker's to judge: nothing is given up for it, and the report ends with ctx.
-func (c *Client) InvalidVersion(ctx context.Context, name string, version int64) (Token, error) {
-	ctx, cancel := c.patience(ctx)
-	defer cancel()
-	held, err := c.Token(ctx, name)
-	switch {
-	case err != nil:
-		return Token{}, err
-	case version < held.Version():
-		return held, nil
-	case version == held.Version():
-		return c.Invalid(ctx, held)
-	}
-	f, err := c.follow(name)
-	if err != nil {
-		return Token{}, err
-	}
-	sent := c.clock.look()
-	response, err := c.api.ReportInvalidToken(ctx, reportOf(name, version))
-	if err != nil {
-		return Token{}, f.failure(ctx, err)
-	}
-	f.take(sent, response.GetToken(), nil)
-	return f.wait(ctx)
-}
-
 func reportOf(name string, version int64) *tokenbrokerv1.ReportInvalidTokenRequest {
 	return &tokenbrokerv1.ReportInvalidTokenRequest{Name: name, Reported: &tokenbrokerv1.ReportInvalidTokenRequest_Version{Version: version}}
 }

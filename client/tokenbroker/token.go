@@ -105,29 +105,22 @@ func (h *held) state(now instant) State {
 	}
 }
 
-// Name returns the token's name in the broker's configuration.
-func (t Token) Name() string {
+// known is what is known of the token; of no token, nothing.
+func (t Token) known() *held {
 	if t.held == nil {
-		return ""
+		return &held{value: new("")}
 	}
-	return t.held.name
+	return t.held
 }
+
+// Name returns the token's name in the broker's configuration.
+func (t Token) Name() string { return t.known().name }
 
 // Value returns what is sent to the upstream. It is a secret.
-func (t Token) Value() string {
-	if t.held == nil {
-		return ""
-	}
-	return *t.held.value
-}
+func (t Token) Value() string { return *t.known().value }
 
 // Version grows with every new value. It is 0 for the zero Token.
-func (t Token) Version() int64 {
-	if t.held == nil {
-		return 0
-	}
-	return t.held.version
-}
+func (t Token) Version() int64 { return t.known().version }
 
 // TTL returns the life that is promised from now on; 0 when nothing is. It is counted from before the request was sent whose answer
 // promised it, on the monotonic clock.
@@ -140,12 +133,7 @@ func (t Token) TTL() time.Duration {
 
 // Expires returns the end that the upstream stated, on the broker's wall clock, for people and logs. It may lie far beyond TTL, and a token
 // that is rotated dies before it. Zero if the broker did not tell.
-func (t Token) Expires() time.Time {
-	if t.held == nil {
-		return time.Time{}
-	}
-	return t.held.expires
-}
+func (t Token) Expires() time.Time { return t.known().expires }
 
 // State returns what is known of the token now.
 func (t Token) State() State {
@@ -156,24 +144,14 @@ func (t Token) State() State {
 }
 
 // Local reports whether one replica fetched the value alone, while it was cut off from the cluster's store. It is as good as any other.
-func (t Token) Local() bool { return t.held != nil && t.held.local }
+func (t Token) Local() bool { return t.known().local }
 
 // Upstream returns the kind of upstream that issued the token, such as "wechat stable". Empty if the broker did not tell.
-func (t Token) Upstream() string {
-	if t.held == nil {
-		return ""
-	}
-	return t.held.upstream
-}
+func (t Token) Upstream() string { return t.known().upstream }
 
 // AppID returns the application at the upstream that the token is of, such as WeChat's AppID. It is of this version: a name may stand for
 // another application from one version to the next. Empty if the broker did not tell.
-func (t Token) AppID() string {
-	if t.held == nil {
-		return ""
-	}
-	return t.held.appID
-}
+func (t Token) AppID() string { return t.known().appID }
 
 // IsZero reports whether this is no token.
 func (t Token) IsZero() bool { return t.held == nil }

@@ -15,9 +15,12 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 )
 
-// ask has the handler answer a request that net/http would have let through; nil for others.
+// record has the handler answer a request that net/http would have let through; nil for others. Its caller goes away soon: a watch, by whatever
+// spelling of its path, and a wait for a token would keep the fuzzer from all else.
 func (s *site) record(method, target, body string) *httptest.ResponseRecorder {
-	r, err := http.NewRequestWithContext(context.Background(), method, "http://broker"+target, strings.NewReader(body))
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, method, "http://broker"+target, strings.NewReader(body))
 	if err != nil || r.URL.Host != "broker" {
 		return nil
 	}
@@ -41,11 +44,8 @@ func FuzzJSONPaths(f *testing.F) {
 	s := newSite(f)
 	s.commit(stable, 1000*time.Hour)
 	f.Fuzz(func(t *testing.T, method, target, body string) {
-		if strings.Contains(target, "watch") && strings.Contains(target, "shop") {
-			return // does not end by itself
-		}
 		w := s.record(method, target, body)
-		if w == nil {
+		if w == nil || w.Header().Get("Content-Type") == "text/event-stream" {
 			return
 		}
 		if w.Header().Get("Content-Type") == "application/json; encoding=utf-8" {

@@ -9,6 +9,9 @@ import (
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
 
+// Most calls of the broker are a follower's. These are made for one caller, and end with his context; what they bring is taken in like any
+// other answer.
+
 // TokenFor is Token for one caller who wants at least so much life left. If what is held is promised for less, the broker is asked, and waits
 // for a token that has as much, within the time of ctx. What comes of it is held, for everybody.
 //
@@ -39,6 +42,33 @@ func (c *Client) TokenFor(ctx context.Context, name string, least time.Duration)
 			return Token{}, err
 		}
 	}
+}
+
+// InvalidVersion is Invalid for whoever knows the refused token by its version only, such as one who passes on what others report. A version
+// that is newer than the one held is the broker's to judge: nothing is given up for it, and the report ends with ctx.
+func (c *Client) InvalidVersion(ctx context.Context, name string, version int64) (Token, error) {
+	ctx, cancel := c.patience(ctx)
+	defer cancel()
+	held, err := c.Token(ctx, name)
+	switch {
+	case err != nil:
+		return Token{}, err
+	case version < held.Version():
+		return held, nil
+	case version == held.Version():
+		return c.Invalid(ctx, held)
+	}
+	f, err := c.follow(name)
+	if err != nil {
+		return Token{}, err
+	}
+	sent := c.clock.look()
+	response, err := c.api.ReportInvalidToken(ctx, reportOf(name, version))
+	if err != nil {
+		return Token{}, f.failure(ctx, err)
+	}
+	f.take(sent, response.GetToken(), nil)
+	return f.wait(ctx)
 }
 
 // lasting returns what is held if it is promised for so long.
