@@ -41,12 +41,16 @@ func (s *Store) Run(ctx context.Context) error {
 // watchForever loads the keyspace and follows it, again and again.
 func (s *Store) watchForever(ctx context.Context) error {
 	pause := firstPause
-	refused := 0 // in a row
+	refused := 0 // loads in a row
 	for ctx.Err() == nil {
 		began := s.clock.Now()
-		err := s.follow(ctx)
+		revision, err := s.load(ctx)
+		if err == nil {
+			refused = 0
+			err = s.follow(ctx, revision)
+		}
 		if s.clock.Now().Sub(began) > longestPause {
-			pause, refused = firstPause, 0
+			pause = firstPause
 		}
 		switch {
 		case errors.Is(err, errReload) || ctx.Err() != nil:
@@ -62,12 +66,8 @@ func (s *Store) watchForever(ctx context.Context) error {
 	return nil
 }
 
-// follow loads the keyspace and applies what the watch tells, until it fails.
-func (s *Store) follow(ctx context.Context) error {
-	revision, err := s.load(ctx)
-	if err != nil {
-		return err
-	}
+// follow applies what the watch tells from after a revision on, until it fails.
+func (s *Store) follow(ctx context.Context, revision int64) error {
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	var opening sync.WaitGroup
 	defer opening.Wait()
