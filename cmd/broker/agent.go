@@ -57,7 +57,7 @@ Exit codes:
 	f := cmd.Flags()
 	a.addServers(cmd)
 	f.StringVar(&a.listen, "listen", "", "serve gRPC here: unix:///PATH, or a loopback host:port")
-	f.StringVar(&a.listenHTTP, "http-listen", "", "serve HTTP here: the same")
+	f.StringVar(&a.listenHTTP, "http-listen", "", "serve HTTP here: unix:///PATH, or a loopback host:port")
 	f.Var(&a.socketMode, "socket-mode", "permissions of unix sockets")
 	f.StringSliceVar(&a.tokens, "token", nil, "follow this token from the start; others are from the first call on (repeatable)")
 	f.StringArrayVar(&a.statements, "file", nil, "keep NAME=PATH up to date with token NAME, as JSON (repeatable)")
@@ -95,7 +95,7 @@ func (a *agentFlags) settle() error {
 		a.files = append(a.files, agent.File{Token: name, Path: path, Bare: i >= len(a.statements), Mode: fs.FileMode(a.fileMode)})
 	}
 	if a.listen == "" && a.listenHTTP == "" && len(a.files) == 0 {
-		return errors.New("an agent without --listen, --http-listen and --file is of no use")
+		return errors.New("an agent without --listen, --http-listen, --file and --value-file is of no use")
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func TestClientThatIsCreatedIsAConfigurations(t *testing.T) {
 		t.Fatalf("%v, %+v in\n%s", err, sections, first)
 	}
 	cfg, warnings, err := loadConfig(sources{File: "broker.yaml", Env: fakeEnvironment(map[string]string{"SHOP": "secret"}), Data: []byte(
-		"etcd: {endpoints: [\"http://127.0.0.1:1\"]}\ntokens:\n- {name: shop, wechat: {appid: wx1, secret: {env: SHOP}}}\n" + lines)})
+		"etcd: {endpoints: [\"http://127.0.0.1:1\"]}\ngateway: {listen: \"127.0.0.1:1\"}\ntokens:\n- {name: shop, wechat: {appid: wx1, secret: {env: SHOP}}}\n" + lines)})
 	if err != nil || len(warnings) > 0 {
 		t.Fatal(err, warnings)
 	}

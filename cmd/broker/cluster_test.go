@@ -131,7 +131,7 @@ type broker struct {
 	grpc, http, file string
 }
 
-var listening = regexp.MustCompile(`grpc=(\S+) http=(\S+)`)
+var listening = regexp.MustCompile(`grpc=(\S+) gateway=\S+ metrics=(\S+)`)
 
 // serve starts a replica with the given tokens, as YAML, and returns when it hands out token a.
 func (s *site) serve(t *testing.T, id, tokens string) *broker {
@@ -369,7 +369,7 @@ func TestServeRefusesToStart(t *testing.T) {
 	for _, tc := range []struct{ text, want string }{
 		{"log: {level: loud}\n", "broker: serve: the configuration cannot be used\n" + file + ":3:14: log.level"},
 		{"grpc: {listen: \"" + taken.Addr().String() + "\"}\n", "broker: serve: listening for gRPC: "},
-		{"http: {listen: \"" + taken.Addr().String() + "\"}\ngrpc: {listen: \"127.0.0.1:0\"}\n", "broker: serve: listening for HTTP: "},
+		{"http: {listen: \"" + taken.Addr().String() + "\"}\ngrpc: {listen: \"127.0.0.1:0\"}\n", "broker: serve: listening for metrics and probes: "},
 	} {
 		if err := os.WriteFile(file, []byte(minimal+tc.text), 0o600); err != nil {
 			t.Fatal(err)

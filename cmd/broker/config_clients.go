@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"regexp"
+	"slices"
+	"strings"
 
 	"github.com/tokenbroker/tokenbroker/internal/gateway"
 )
@@ -14,9 +16,13 @@ var clientName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9
 // tokenPattern is a token's name with any number of asterisks.
 var tokenPattern = regexp.MustCompile(`^[a-z0-9*]([a-z0-9*._-]{0,61}[a-z0-9*])?$`)
 
-// clients reads the list of those who may use the WeChat-compatible paths.
-func (s *section) clients() []gateway.Client {
+// clients reads the list of those who may use the WeChat-compatible paths. It warns of what can do nothing: a name that was mistyped
+// would otherwise show in callers' refusals only.
+func (s *section) clients(all []tokenConfig, entrance gatewayConfig) []gateway.Client {
 	list := s.get("clients")
+	if list.given && entrance.Listen == "" {
+		list.warn("there is no gateway at which clients could ask", "set gateway.listen")
+	}
 	if list.given && list.node == nil {
 		list.fail("clients cannot be given outside the file", "write them into the file")
 		return nil
@@ -35,7 +41,7 @@ func (s *section) clients() []gateway.Client {
 		if sec.broken {
 			continue
 		}
-		c, ok := sec.client()
+		c, ok := sec.client(all)
 		if at, taken := names[c.Name]; taken {
 			sec.get("name").fail(quote(c.Name)+" is also the name of the client on line "+itoa(at.Line), "give each client a name of its own")
 		}
@@ -51,7 +57,7 @@ func (s *section) clients() []gateway.Client {
 }
 
 // client reads one element of the list. False: something is wrong with it, and was reported.
-func (s *section) client() (c gateway.Client, ok bool) {
+func (s *section) client(all []tokenConfig) (c gateway.Client, ok bool) {
 	const example = "broker client create prints what belongs here"
 	before := len(s.problems)
 	name, sum, tokens := s.get("name"), s.get("secret_sha256"), s.get("tokens")
@@ -70,6 +76,8 @@ func (s *section) client() (c gateway.Client, ok bool) {
 		pattern := item.str("")
 		if !tokenPattern.MatchString(pattern) {
 			item.fail(quote(pattern)+" is neither a token's name nor a pattern", `write a name, or "*" for any characters: "shop-*"`)
+		} else if !strings.Contains(pattern, "*") && !slices.ContainsFunc(all, func(t tokenConfig) bool { return t.Name == pattern }) {
+			item.warn("no token is called "+quote(pattern), "compare it with the names under tokens")
 		}
 		c.Tokens = append(c.Tokens, pattern)
 	}

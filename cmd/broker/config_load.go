@@ -39,8 +39,8 @@ func loadConfig(src sources) (cfg *config, warnings problems, err error) {
 	cfg.Etcd = top.section("etcd").etcd(cfg.Replica.ID)
 	cfg.Election = top.section("election").election()
 	cfg.Snapshot = top.section("snapshot").snapshot()
-	cfg.Clients = top.clients()
 	cfg.Tokens = top.tokens()
+	cfg.Clients = top.clients(cfg.Tokens, cfg.Gateway)
 	top.end()
 	d.unknownVariables("TOKENBROKER_CONFIG", "TOKENBROKER_SERVER", "TOKENBROKER_TIMEOUT")
 	if len(d.problems) > 0 {

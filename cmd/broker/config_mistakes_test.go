@@ -69,6 +69,12 @@ var configMistakes = []struct {
 		`broker.yaml:9:10: clients[5].name: "till" is also the name of the client on line 8; give each client a name of its own`,
 		"broker.yaml:9:31: clients[5].secret_sha256: the client on line 8 has the same secret; broker client create makes a secret for each",
 		"broker.yaml:10:32: clients[6].secret_sha256: the client on line 8 has the same secret; broker client create makes a secret for each",
+	}, warnings: []string{
+		"broker.yaml:4:1: clients: there is no gateway at which clients could ask; set gateway.listen",
+	}},
+	{name: "a client of a token that there is not", text: minimal + "gateway: {listen: '127.0.0.1:7710'}\nclients:\n" +
+		"- {name: till, secret_sha256: " + someHash + ", tokens: [shop, shpo, 'shpo-*']}\n", warnings: []string{
+		`broker.yaml:5:112: clients[0].tokens[1]: no token is called "shpo"; compare it with the names under tokens`,
 	}},
 	{name: "a snapshot without a file", text: minimal + "snapshot: {}\n", want: []string{
 		"broker.yaml:3:11: snapshot.file: this is required; name a file, such as /var/lib/tokenbroker/snapshot.json, or take the section away",

@@ -187,10 +187,10 @@ func (s summary) table(w io.Writer) error {
 		out.row("advertises", s.Advertise)
 	}
 	out.row("gRPC", s.GRPC)
-	out.row("HTTP", s.HTTP)
 	if s.Gateway != "" {
 		out.row("gateway", s.Gateway)
 	}
+	out.row("metrics", s.HTTP)
 	out.row("etcd", s.Etcd)
 	out.row("namespace", s.Namespace)
 	out.row("session TTL", s.SessionTTL)

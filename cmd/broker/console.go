@@ -35,13 +35,13 @@ func systemConsole() console {
 func run(ctx context.Context, args []string, c console) int {
 	root := rootCommand(c)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
 	done := (*outcome)(nil)
 	if !errors.As(err, &done) { // cobra's own: flags, arguments, names of commands
-		done = &outcome{code: exitUsage, text: err.Error() + "\nSee broker --help."}
+		done = &outcome{code: exitUsage, text: err.Error() + "\nSee " + cmd.CommandPath() + " --help."}
 	}
 	if done.text != "" {
 		fmt.Fprintln(c.err, "broker: "+done.text)
@@ -54,7 +54,7 @@ func rootCommand(c console) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "broker",
 		Short: "Keeps access tokens alive and hands them out",
-		Long: `broker keeps access tokens alive and hands them out over gRPC.
+		Long: `broker keeps access tokens alive and hands them out over gRPC and HTTP.
 
 Several replicas elect a leader through etcd; only the leader fetches, and every replica answers.
 

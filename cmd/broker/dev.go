@@ -47,7 +47,7 @@ keep the tokens demo-stable and demo-classic alive. Not for production: everythi
 	f.IntVar(&d.replicas, "replicas", 3, "how many replicas, 1 to 9")
 	f.DurationVar(&d.life, "token-ttl", 2*time.Hour, "how long a token lives, 20s to 2h in whole seconds; WeChat's live 2h")
 	f.IntVar(&d.grpc, "grpc-port", 7700, "first replica's gRPC port; the others follow (0: any)")
-	f.IntVar(&d.http, "http-port", 7780, "first replica's HTTP port; the others follow (0: any)")
+	f.IntVar(&d.http, "http-port", 7780, "first replica's port of metrics and probes; the others follow (0: any)")
 	f.IntVar(&d.gateway, "gateway-port", 7710, "first replica's port of the API over HTTP; the others follow (0: any)")
 	f.IntVar(&d.etcd, "etcd-port", 2379, "etcd's port (0: any)")
 	f.IntVar(&d.wechat, "wechat-port", 7790, "the simulated WeChat's port (0: any)")

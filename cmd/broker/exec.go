@@ -44,10 +44,17 @@ Exit codes are the command's own, but for
   127 there is no such command`,
 		Example: `  broker exec --token shop=WX_TOKEN -- sh -c 'curl "https://api.weixin.qq.com/cgi-bin/get_api_domain_ip?access_token=$WX_TOKEN"'
   broker exec --token shop=WX_TOKEN --min-ttl 2m -- ./nightly-report`,
-		Args: cobra.MinimumNArgs(1),
+		DisableFlagsInUseLine: true, // what follows the command is the command's
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("there is no command; write it after --")
+			}
+			return nil
+		},
 	}
 	cl := newClient(c, cmd, 5*time.Second)
-	cmd.Flags().SetInterspersed(false) // what follows the command is the command's
+	cmd.Flags().Lookup("timeout").Usage = "how long getting the tokens may take (env " + timeoutVariable + ")"
+	cmd.Flags().SetInterspersed(false)
 	wanted := cmd.Flags().StringArray("token", nil, "put token NAME into VARIABLE, as NAME=VARIABLE (repeatable)")
 	minTTL := cmd.Flags().Duration("min-ttl", 0, "wait for tokens that have at least this much life left")
 	_ = cmd.MarkFlagRequired("token")

@@ -1,4 +1,4 @@
-// Command broker keeps access tokens alive and hands them out over gRPC: the server, a demonstration of it, and the tools to use and
+// Command broker keeps access tokens alive and hands them out over gRPC and HTTP: the server, a demonstration of it, and the tools to use and
 // to operate it. It is the one place that knows every package, and joins them.
 //
 // # Configuration
@@ -22,7 +22,7 @@
 // after drainTime; the feed ends; etcd is closed. A part that fails brings about the same. A second signal ends the process at once,
 // as a crash would.
 //
-// On SIGHUP the tokens of the configuration are read anew. Those that did not change are not touched: neither what is promised of
+// On SIGHUP the tokens and clients of the configuration are read anew. Those that did not change are not touched: neither what is promised of
 // them nor the refresher's back-off. A configuration that is wrong changes nothing.
 //
 // # Commands

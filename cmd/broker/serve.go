@@ -26,7 +26,7 @@ func serveCommand(c console) *cobra.Command {
 		Long: `Runs one replica until it gets SIGTERM or SIGINT; it then hands over, lets calls end, and exits. A second signal ends it at once.
 
 Every setting comes from its flag, else from its environment variable (` + envPrefix + `GRPC_LISTEN for grpc.listen), else from the file.
-SIGHUP reads the configuration anew and applies its tokens, secrets included. If it is wrong, the tokens stay as they are.
+SIGHUP reads the configuration anew and applies its tokens, secrets included, and its clients. If it is wrong, all stays as it is.
 
 Exit codes:
   0  shut down as told
@@ -86,7 +86,7 @@ func listen(cfg *config) (ports, error) {
 	}
 	if p.http, err = net.Listen("tcp", cfg.HTTP.Listen); err != nil {
 		p.close()
-		return p, fmt.Errorf("listening for HTTP: %w", err)
+		return p, fmt.Errorf("listening for metrics and probes: %w", err)
 	}
 	if cfg.Gateway.Listen == "" {
 		return p, nil
@@ -103,7 +103,7 @@ func serve(ctx context.Context, cfg *config, p ports, log *slog.Logger, reload *
 	defer p.close()
 	address := advertised(cfg, p.grpc.Addr())
 	log = log.With("replica", cfg.Replica.ID)
-	log.Info("starting", "version", thisBuild().Version, "grpc", where(p.grpc), "http", where(p.http), "gateway", where(p.gateway),
+	log.Info("starting", "version", thisBuild().Version, "grpc", where(p.grpc), "gateway", where(p.gateway), "metrics", where(p.http),
 		"advertise", address, "tokens", len(cfg.Tokens))
 
 	// The HTTP server begins first and ends last: the process is alive while it waits for etcd.
