@@ -95,7 +95,10 @@ func write(path string, value any) error {
 
 // void is the error of a run of which nothing can be said. Its folder stays: it tells why.
 func (h home) void(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		err = errInterrupted
+	case ctx.Err() != nil:
 		err = errors.Join(errInterrupted, err)
 	}
 	return fmt.Errorf("%w\nwhat there is of it is in %s", err, h.dir)
