@@ -29,10 +29,10 @@ const (
 )
 
 const (
-	// wechatWait is how long a WeChat-compatible request may take: callers' own limits are 5 s and more.
-	wechatWait = 4500 * time.Millisecond
+	// wechatWait is how long a WeChat-compatible request may take: the least patient SDK (co-wechat-api) gives up after 3 s.
+	wechatWait = 2500 * time.Millisecond
 	// forceWait is the part of it for a forced refresh. One that takes longer goes on by itself.
-	forceWait = 3 * time.Second
+	forceWait = 1500 * time.Millisecond
 	// leastLife is the least that is answered, so that expires_in is never 0.
 	leastLife = time.Second
 )
