@@ -25,10 +25,12 @@ func onLoopback(l net.Listener) bool {
 // foreign is the refusal of a request that a browser may have sent for a page of somebody else; nil for other requests.
 //
 // A page can have the name of its own site lead to a loopback address (DNS rebinding), and then read whatever is answered there. The browser
-// still says that name as the Host, so where this host alone is served no name counts but localhost. A page that does not do so can read
-// no answer, since none allows it to, but could send orders blindly.
+// still says that name as the Host, so where this host alone is served no name counts but localhost, and on WeChat's paths that of WeChat,
+// which some SDKs go on sending when only the address has been changed. A page that does not do so can read no answer, since none allows
+// it to, but could send orders blindly.
 func foreign(r *http.Request, loopback bool) error {
-	if loopback && !isOwnHost(r.Host) {
+	name := (&url.URL{Host: r.Host}).Hostname()
+	if loopback && !isOwnHost(name) && !(isWeChatPath(r.URL.Path) && strings.EqualFold(name, weChatHost)) {
 		return errHost
 	}
 	if new(http.CrossOriginProtection).Check(r) != nil {
@@ -37,9 +39,11 @@ func foreign(r *http.Request, loopback bool) error {
 	return nil
 }
 
-// isOwnHost reports whether a Host, with or without a port, is one that nobody can make lead elsewhere.
-func isOwnHost(host string) bool {
-	name := (&url.URL{Host: host}).Hostname()
+// weChatHost is a name that only WeChat, whose tokens they are, can make lead elsewhere.
+const weChatHost = "api.weixin.qq.com"
+
+// isOwnHost reports whether a Host without its port is one that nobody can make lead elsewhere.
+func isOwnHost(name string) bool {
 	_, err := netip.ParseAddr(name)
 	return err == nil || strings.EqualFold(name, "localhost")
 }

@@ -37,6 +37,24 @@ func TestOnLoopbackNoNameCountsButLocalhost(t *testing.T) {
 	}
 }
 
+// PowerWeChat calls the address that it is given, and names the host of the other calls.
+func TestOnWeChatsPathsWeChatsHostCounts(t *testing.T) {
+	s := newSite(t)
+	s.commit(stable, time.Hour)
+	for host, taken := range map[string]bool{
+		"api.weixin.qq.com": true, "API.weixin.qq.com:7710": true, "weixin.qq.com": false, "evil.api.weixin.qq.com": false, "api.weixin.qq.com.evil.example": false,
+	} {
+		var answer wechat
+		resp := s.do(http.MethodPost, "/cgi-bin/stable_token", goodBody, "Host", host)
+		if err := json.Unmarshal([]byte(resp.body), &answer); err != nil || (answer.Token != "") != taken || (answer.Code == 40066) == taken {
+			t.Errorf("%s: %d %s", host, resp.StatusCode, resp.body)
+		}
+		if resp := s.do(http.MethodGet, "/v1/tokens", "", "Host", host); resp.StatusCode != http.StatusForbidden {
+			t.Errorf("the list of %s: %d", host, resp.StatusCode)
+		}
+	}
+}
+
 // elsewhere is a listener that says of itself that it is not on loopback.
 type elsewhere struct{ net.Listener }
 
