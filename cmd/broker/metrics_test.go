@@ -12,10 +12,10 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// ownMetrics lists the names of all metrics that a replica with a snapshot registers, whether they have a series yet or not.
+// ownMetrics lists the names of all metrics that a replica with a snapshot and a gateway registers, whether they have a series yet or not.
 func ownMetrics(t *testing.T) []string {
 	t.Helper()
-	cfg, _, err := loadText(minimal+"snapshot: {file: "+filepath.Join(t.TempDir(), "snapshot")+"}\n", nil, nil)
+	cfg, _, err := loadText(minimal+"snapshot: {file: "+filepath.Join(t.TempDir(), "snapshot")+"}\ngateway: {listen: \"127.0.0.1:0\"}\n", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,9 +25,11 @@ func ownMetrics(t *testing.T) []string {
 	}
 	t.Cleanup(func() { _ = client.Close() })
 	registry := prometheus.NewRegistry()
-	if _, err := newReplica(cfg, client, "x:1", registry, newLogger(os.Stderr, cfg.Log)); err != nil {
+	r, err := newReplica(cfg, client, "x:1", registry, newLogger(os.Stderr, cfg.Log))
+	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = r.front.conn.Close() })
 	descriptions := make(chan *prometheus.Desc)
 	go func() {
 		defer close(descriptions)
