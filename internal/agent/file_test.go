@@ -160,8 +160,13 @@ func TestASuspectTokenIsCalledThat(t *testing.T) {
 		w.broker.Suspect("shop")
 		statement, bare := files(t, w)
 		time.Sleep(2 * time.Second)
-		if got := read(t, statement); got.State != "suspect" || got.ExpiresIn != 0 || got.AccessToken != value(1) || content(bare) != value(1) {
+		got := read(t, statement)
+		if got.State != "suspect" || got.ExpiresIn != 0 || got.AccessToken != value(1) || content(bare) != value(1) {
 			t.Errorf("the files say %+v and %q", got, content(bare))
+		}
+		time.Sleep(time.Minute)
+		if again := read(t, statement); again != got {
+			t.Errorf("what has not changed was written anew: %+v after %+v", again, got)
 		}
 	})
 }

@@ -48,8 +48,13 @@ func (s statement) dead(name string) statement {
 // outdatedBy reports whether another statement about the same value says something new: of a promise, only if it ends at an essentially
 // different time. One that was read from a file, or says nothing, is always outdated.
 func (s statement) outdatedBy(next statement) bool {
-	moved := next.until.Sub(s.until).Abs()
-	return s.Version != next.Version || s.State != next.State || moved >= min(renewal, max(next.until.Sub(next.WrittenAt)/4, renewal/50))
+	switch {
+	case s.until.IsZero(), s.Version != next.Version, s.State != next.State:
+		return true
+	case next.ExpiresIn == 0 && s.ExpiresIn == 0:
+		return false // nothing is promised, which stays as true as it was
+	}
+	return next.until.Sub(s.until).Abs() >= min(renewal, max(next.until.Sub(next.WrittenAt)/4, renewal/50))
 }
 
 // encode returns the content of a file.
