@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 )
 
 // WeChatTransport returns a transport that adds the token to every request as the query parameter access_token, for the APIs of WeChat. When
@@ -29,8 +31,8 @@ func (s *Source) BearerTransport(base http.RoundTripper) http.RoundTripper {
 // transport adds a token to requests.
 //
 // A request is sent again only if its body can be had again: it has none, or a GetBody. In any case the token is reported. Where a client
-// follows a redirect to another host the token is left out: it was meant for the first one. The request that a response names is the
-// caller's, so that nobody logs a URL with a token.
+// follows a redirect to another host the token is left out from then on: it was meant for the first one. The request that a response names
+// is the caller's, and a redirect that repeats the token loses it, so that nobody logs a URL with a token.
 type transport struct {
 	source  *Source
 	base    http.RoundTripper
@@ -54,7 +56,11 @@ func setQuery(r *http.Request, value string) {
 // RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if leftHost(req) {
-		return t.roundTripper().RoundTrip(req)
+		resp, err := t.roundTripper().RoundTrip(req)
+		if resp != nil {
+			resp.Request = req // by which the next redirect is known for one
+		}
+		return resp, err
 	}
 	ctx := req.Context()
 	token, err := t.source.Token(ctx)
@@ -94,6 +100,7 @@ func (t *transport) send(req *http.Request, body io.ReadCloser, token Token) (*h
 	resp, err := t.roundTripper().RoundTrip(sent)
 	if resp != nil {
 		resp.Request = req
+		hideToken(resp, token.Value())
 	}
 	return resp, err
 }
@@ -105,16 +112,36 @@ func (t *transport) roundTripper() http.RoundTripper {
 	return t.base
 }
 
-// leftHost reports whether a client was redirected to another host, or away from encryption, since its first request.
-func leftHost(req *http.Request) bool {
-	first := req
-	for first.Response != nil && first.Response.Request != nil {
-		first = first.Response.Request
+// hideToken takes a token out of where a response leads. Many a server repeats the whole query there; the client would send it to whatever
+// host that is, and quote it in its errors.
+func hideToken(resp *http.Response, value string) {
+	to, err := url.Parse(resp.Header.Get("Location"))
+	if err != nil || !slices.Contains(to.Query()["access_token"], value) {
+		return
 	}
-	return !sameOrigin(first.URL, req.URL)
+	to.RawQuery = strings.Join(slices.DeleteFunc(strings.Split(to.RawQuery, "&"), func(parameter string) bool {
+		one, err := url.ParseQuery(parameter)
+		return err == nil && one.Get("access_token") == value
+	}), "&")
+	resp.Header = resp.Header.Clone()
+	resp.Header.Set("Location", to.String())
 }
 
-func sameOrigin(a, b *url.URL) bool { return a.Scheme == b.Scheme && a.Host == b.Host }
+// leftHost reports whether a client was redirected to another host, or away from encryption, since its first request. It may have come back
+// since: then another host chose what is asked for.
+func leftHost(req *http.Request) bool {
+	for ; req.Response != nil && req.Response.Request != nil; req = req.Response.Request {
+		if !leadsOn(req.Response.Request.URL, req.URL) {
+			return true
+		}
+	}
+	return false
+}
+
+// leadsOn reports whether a redirect stays where a token may go.
+func leadsOn(from, to *url.URL) bool {
+	return from.Host == to.Host && (from.Scheme == to.Scheme || from.Scheme == "http" && to.Scheme == "https")
+}
 
 func closeBody(req *http.Request) {
 	if req.Body != nil {
