@@ -76,7 +76,7 @@ func (c *Client) Close() error {
 	_ = c.conn.Close() // fails if it was closed before
 	c.running.Wait()
 	for _, f := range *c.followers.Load() {
-		f.held.Store(nil) // nobody keeps it fresh any more
+		f.drop()
 	}
 	return nil
 }

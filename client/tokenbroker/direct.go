@@ -17,14 +17,14 @@ import (
 //
 // If the broker says that there will be none in time, or can never be, that comes back as an *Error.
 func (c *Client) TokenFor(ctx context.Context, name string, least time.Duration) (Token, error) {
-	f, err := c.follow(name)
-	if err != nil {
-		return Token{}, err
-	}
 	ctx, cancel := c.patience(ctx)
 	defer cancel()
 	retry := newBackOff(firstRetry, longestRetry)
 	for {
+		f, err := c.follow(name) // each time: it may have ended by itself
+		if err != nil {
+			return Token{}, err
+		}
 		if t := f.lasting(least); !t.IsZero() {
 			return t, nil
 		}

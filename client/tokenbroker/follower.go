@@ -111,6 +111,13 @@ func (f *follower) wait(ctx context.Context) (Token, error) {
 	}
 }
 
+// drop gives up what is held when the client has ended: nobody keeps it fresh any more.
+func (f *follower) drop() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.held.Store(nil)
+}
+
 // offer returns what can be handed out now: what is promised for long enough; or, once the broker was asked in vain for that, what is not
 // past its end, if the client takes any life. The caller holds mu.
 func (f *follower) offer() Token {
@@ -154,11 +161,15 @@ func (f *follower) late(cause error) error {
 
 // take takes in the broker's answer to a request that was sent at an instant. It reports whether there is something to hand out now that is
 // as new as the broker is known to have it. If it is the answer to a report, and names the reported version, the upstream vouches for that.
+// A follower that has ended takes in nothing: nobody would keep it fresh, and reports go to the follower that came after it.
 func (f *follower) take(sent instant, t *tokenbrokerv1.Token, answered *report) bool {
 	now := f.client.clock.look()
 	next := newHeld(f.client.clock, f.client.cfg.minLife, sent, t)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.over || f.client.life.Err() != nil {
+		return false
+	}
 	cur := f.held.Load()
 	// The same report must still be open: by the time of its answer the version may be a newer one that was reported, too.
 	vouched := answered != nil && answered == f.report && next.version == answered.version
@@ -169,10 +180,10 @@ func (f *follower) take(sent instant, t *tokenbrokerv1.Token, answered *report) 
 			f.announce()
 		}
 		return false
-	case cur != nil && now < cur.promised && next.version > cur.version && next.state(now) != Active:
+	case cur != nil && now < cur.promised && !next.same(cur) && next.state(now) != Active:
 		f.pushed = max(f.pushed, next.version)
 		return false // a living token is better than a newer one that may be dead
-	case cur != nil && next.version == cur.version:
+	case cur != nil && next.same(cur):
 		next = next.prolonged(cur)
 	case next.version < f.floor.version:
 		f.forgetVersions()

@@ -86,7 +86,10 @@ func newHeld(c *clock, minLife time.Duration, sent instant, t *tokenbrokerv1.Tok
 	return h
 }
 
-// prolonged is h with the promise of an earlier answer about the same version, if that is the longer one.
+// same reports whether two are about one value. A store that was put back in time may give its version to another value.
+func (h *held) same(other *held) bool { return h.version == other.version && *h.value == *other.value }
+
+// prolonged is h with the promise of an earlier answer about the same value, if that is the longer one.
 func (h *held) prolonged(earlier *held) *held {
 	longer := *h
 	longer.promised, longer.nominal = max(h.promised, earlier.promised), max(h.nominal, earlier.nominal)

@@ -80,7 +80,7 @@ func (s sight) differs(told sight) bool {
 	if s.verdict != nil && told.verdict != nil {
 		return s.verdict.Reason != told.verdict.Reason || s.verdict.Code != told.verdict.Code
 	}
-	return s.token.Version() != told.token.Version() || s.state != told.state || (s.verdict == nil) != (told.verdict == nil)
+	return s.token.Version() != told.token.Version() || s.token.Value() != told.token.Value() || s.state != told.state || (s.verdict == nil) != (told.verdict == nil)
 }
 
 // pauseUntil blocks until there may be something else to see.
