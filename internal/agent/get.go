@@ -29,11 +29,11 @@ const (
 // GetToken implements the method of that name. It answers from memory, and follows the token from now on. It blocks only if there is
 // nothing to hand out, or less life left than the caller wants.
 func (s *service) GetToken(ctx context.Context, req *tokenbrokerv1.GetTokenRequest) (*tokenbrokerv1.GetTokenResponse, error) {
-	if err := checkName(req.GetName()); err != nil {
-		return nil, err
-	}
 	least, err := leastLife(req.GetMinTtl())
 	if err != nil {
+		return nil, err
+	}
+	if err := s.admit(req.GetName()); err != nil {
 		return nil, err
 	}
 	t, err := s.get(ctx, req.GetName(), least)
@@ -133,6 +133,11 @@ func (s *service) look(name string) (tokenbroker.Token, error) {
 	if !slices.Contains(s.client.Names(), name) {
 		return tokenbroker.Token{}, nil
 	}
+	return s.lookFirst(name)
+}
+
+// lookFirst is look for a token that may not be followed yet: it is from now on.
+func (s *service) lookFirst(name string) (tokenbroker.Token, error) {
 	for held, err := range s.client.Watch(s.past, name) { // tells at once what there is to tell, and then that the time is over
 		if errors.Is(err, context.Canceled) {
 			return tokenbroker.Token{}, nil

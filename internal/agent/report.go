@@ -21,6 +21,9 @@ func (s *service) ReportInvalidToken(
 	if err := checkReport(req); err != nil {
 		return nil, err
 	}
+	if err := s.admit(req.GetName()); err != nil {
+		return nil, err
+	}
 	waiting, cancel := patience(ctx, longWait)
 	defer cancel()
 	if err := s.report(waiting, req); err != nil {
@@ -34,9 +37,6 @@ func (s *service) ReportInvalidToken(
 }
 
 func checkReport(req *tokenbrokerv1.ReportInvalidTokenRequest) error {
-	if err := checkName(req.GetName()); err != nil {
-		return err
-	}
 	switch by := req.GetReported().(type) {
 	case *tokenbrokerv1.ReportInvalidTokenRequest_Version:
 		if by.Version <= 0 {

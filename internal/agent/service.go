@@ -24,6 +24,8 @@ type service struct {
 	known  sync.Map // the names of tokens that there have been
 	list   list
 
+	admission sync.Mutex // held while it is decided whether one more name is followed
+
 	past     context.Context // has ended
 	draining context.Context // ends when calls are to end
 	drain    context.CancelFunc

@@ -17,7 +17,7 @@ import (
 // It returns when the caller goes away, the agent shuts down, or a broker says that there is no such token.
 func (s *service) WatchToken(req *tokenbrokerv1.WatchTokenRequest, stream grpc.ServerStreamingServer[tokenbrokerv1.WatchTokenResponse]) error {
 	ctx, name := stream.Context(), req.GetName()
-	if err := checkName(name); err != nil {
+	if err := s.admit(name); err != nil {
 		return err
 	}
 	var sent *tokenbrokerv1.Token
