@@ -29,9 +29,14 @@ type fakeConn struct {
 	every time.Duration
 	// ended is closed when the stream has ended.
 	ended chan struct{}
+	// call answers the calls; nil answers at once.
+	call func(ctx context.Context, req any) error
 }
 
-func (c *fakeConn) Invoke(ctx context.Context, _ string, _, _ any, _ ...grpc.CallOption) error {
+func (c *fakeConn) Invoke(ctx context.Context, _ string, req, _ any, _ ...grpc.CallOption) error {
+	if c.call != nil {
+		return c.call(ctx, req)
+	}
 	c.deadline = 0
 	if at, ok := ctx.Deadline(); ok {
 		c.deadline = time.Until(at)

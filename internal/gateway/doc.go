@@ -27,6 +27,9 @@
 // to maxWait. The time for sending is limited for each answer and each event by itself: there is no limit on the connection that a
 // stream would run into.
 //
+// All requests share one connection, which has room for so many calls. Streams of events have their share of it, and so have calls that may
+// wait for a new token: see orderly.go.
+//
 // # What a 304 means
 //
 // An ETag is a version and a little of the value's hash, and stands on answers with an ACTIVE token only. A request with If-None-Match is

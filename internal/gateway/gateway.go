@@ -48,13 +48,14 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	conn := &orderly{cfg.Conn, make(chan struct{}, maxWaits)}
 	g := &Gateway{
-		broker: tokenbrokerv1.NewTokenBrokerServiceClient(cfg.Conn), admission: cfg.Admission, anyMode: cfg.AnyMode, log: cfg.Logger,
+		broker: tokenbrokerv1.NewTokenBrokerServiceClient(conn), admission: cfg.Admission, anyMode: cfg.AnyMode, log: cfg.Logger,
 		metrics: newMetrics(), watches: make(chan struct{}, maxWatches), draining: make(chan struct{}),
 	}
 	g.accounts.list = g.broker.ListTokens
 	var err error
-	if g.mux, err = g.jsonPaths(cfg.Conn); err != nil {
+	if g.mux, err = g.jsonPaths(conn); err != nil {
 		return nil, fmt.Errorf("binding paths: %w", err)
 	}
 	return g, nil
