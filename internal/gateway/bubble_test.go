@@ -16,17 +16,22 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/tokenbroker/tokenbroker/internal/gateway"
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
 
+// fakeLife is what a fakeConn promises of each token.
+const fakeLife = 15 * time.Second
+
 // fakeConn is a gRPC connection in the hands of the test.
 type fakeConn struct {
 	// deadline is how much time the last call had; 0 if it had no deadline.
 	deadline time.Duration
-	// every is how often a stream brings a message of 4 KB; 0 for never.
+	// every is how often a stream brings a message of 4 KB, and last the version after which it brings no more; 0 for never.
 	every time.Duration
+	last  int64
 	// ended is closed when the stream has ended.
 	ended chan struct{}
 	// call answers the calls; nil answers at once.
@@ -46,13 +51,14 @@ func (c *fakeConn) Invoke(ctx context.Context, _ string, req, _ any, _ ...grpc.C
 
 func (c *fakeConn) NewStream(ctx context.Context, _ *grpc.StreamDesc, _ string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
 	context.AfterFunc(ctx, func() { close(c.ended) })
-	return &fakeStream{ctx: ctx, every: c.every}, nil
+	return &fakeStream{ctx: ctx, every: c.every, last: c.last}, nil
 }
 
 type fakeStream struct {
 	ctx     context.Context
 	every   time.Duration
 	version int64
+	last    int64
 }
 
 func (s *fakeStream) Header() (metadata.MD, error) { return nil, nil }
@@ -62,7 +68,7 @@ func (s *fakeStream) Context() context.Context     { return s.ctx }
 func (s *fakeStream) SendMsg(any) error            { return nil }
 func (s *fakeStream) RecvMsg(m any) error {
 	var tick <-chan time.Time
-	if s.every > 0 {
+	if s.every > 0 && (s.last == 0 || s.version < s.last) {
 		tick = time.After(s.every)
 	}
 	select {
@@ -72,6 +78,7 @@ func (s *fakeStream) RecvMsg(m any) error {
 		s.version++
 		proto.Merge(m.(proto.Message), &tokenbrokerv1.WatchTokenResponse{Token: &tokenbrokerv1.Token{
 			Version: s.version, AccessToken: strings.Repeat("x", 4096), State: tokenbrokerv1.TokenState_TOKEN_STATE_ACTIVE,
+			Ttl: durationpb.New(fakeLife),
 		}})
 		return nil
 	}
@@ -153,6 +160,29 @@ func TestReaderWhoTakesNothingIsCutOff(t *testing.T) {
 			t.Errorf("the reader was cut off after %v", took)
 		}
 	})
+}
+
+func TestAnEventPromisesNoMoreThanIsLeftWhenItIsSent(t *testing.T) {
+	for pause, state := range map[time.Duration]string{10 * time.Second: "ACTIVE", 20 * time.Second: "SUSPECT"} {
+		inBubble(t, &fakeConn{every: time.Second, last: 3}, func(t *testing.T, dial func() net.Conn) {
+			conn, began := dial(), time.Now()
+			defer conn.Close()
+			send(t, conn, "GET /v1/tokens/a:watch HTTP/1.1\r\nHost: x\r\n\r\n")
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer hangUp(conn, resp)
+			time.Sleep(pause) // the first event does not fit into the connection, and the last comes while it is being sent
+			e := readEvents(t, resp.Body)
+			e.want("token", "1")
+			m := e.want("token", "3")
+			left, err := time.ParseDuration(at(m, "token", "ttl").(string))
+			if most := max(time.Until(began.Add(3*time.Second+fakeLife)), 0); err != nil || left > most || at(m, "token", "state") != "TOKEN_STATE_"+state {
+				t.Errorf("after %v the event says %v, and %v is left: %v", pause, at(m, "token", "ttl"), most, err)
+			}
+		})
+	}
 }
 
 func TestStreamOutlivesEveryLimitOfAnAnswer(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 
 // All share one connection to the gRPC server, which takes so many calls and no more.
 func TestWhoWaitsDoesNotStandInTheWayOfWhoDoesNot(t *testing.T) {
-	const most, callers = 256, 600
+	const most, callers = 256, 150
 	var mu sync.Mutex
 	var waiting, longest int
 	fake := &fakeConn{call: func(ctx context.Context, req any) error {

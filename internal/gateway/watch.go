@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
@@ -87,7 +88,7 @@ func (g *Gateway) tell(ctx context.Context, e events, n *news) {
 				e.end(n.err)
 				return
 			}
-			written = e.change(m)
+			written = e.change(m.aged())
 			quiet.Reset(heartbeat)
 		case <-quiet.C:
 			written = e.send(": \n\n")
@@ -106,10 +107,30 @@ func (g *Gateway) tell(ctx context.Context, e events, n *news) {
 // news is what a WatchToken stream said last.
 type news struct {
 	// newest holds the last message that was not taken yet, and is closed when the stream has ended; err says why then.
-	newest chan *tokenbrokerv1.WatchTokenResponse
+	newest chan received
 	err    error
 	// begun is closed with the first message, and ended with newest.
 	begun, ended chan struct{}
+}
+
+// received is a message and when it came.
+type received struct {
+	*tokenbrokerv1.WatchTokenResponse
+	at time.Time
+}
+
+// aged is the message as it is to be told now: it may have lain here while its reader was busy with the one before.
+func (r received) aged() *tokenbrokerv1.WatchTokenResponse {
+	t := r.GetToken()
+	if t.GetTtl() == nil {
+		return r.WatchTokenResponse
+	}
+	left := max(t.GetTtl().AsDuration()-time.Since(r.at), 0)
+	t.Ttl = durationpb.New(left)
+	if left == 0 && t.GetState() == tokenbrokerv1.TokenState_TOKEN_STATE_ACTIVE {
+		t.State = tokenbrokerv1.TokenState_TOKEN_STATE_SUSPECT
+	}
+	return r.WatchTokenResponse
 }
 
 // follow opens the stream and receives from it, whoever listens, until ctx ends.
@@ -118,7 +139,7 @@ func (g *Gateway) follow(ctx context.Context, name string) (*news, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &news{newest: make(chan *tokenbrokerv1.WatchTokenResponse, 1), begun: make(chan struct{}), ended: make(chan struct{})}
+	n := &news{newest: make(chan received, 1), begun: make(chan struct{}), ended: make(chan struct{})}
 	go func() {
 		defer close(n.ended)
 		defer close(n.newest)
@@ -133,7 +154,7 @@ func (g *Gateway) follow(ctx context.Context, name string) (*news, error) {
 			case <-n.newest: // nobody took it, and nobody needs it any more
 			default:
 			}
-			n.newest <- m // never blocks: nobody else sends
+			n.newest <- received{m, time.Now()} // never blocks: nobody else sends
 			begin()
 		}
 	}()
