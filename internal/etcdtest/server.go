@@ -107,12 +107,12 @@ func newCluster(tb testing.TB, n int) *Cluster {
 	c := &Cluster{Members: make([]*Server, n)}
 	all := make([]string, n)
 	for i := range c.Members {
-		name, peer := "m"+strconv.Itoa(i), "http://"+freeAddress(tb)
+		name, peer := "m"+strconv.Itoa(i), "http://"+FreeAddress(tb)
 		peers := newProxy(tb, peer)
 		c.Members[i] = &Server{peers: peers, cfg: embedded.Config{
 			Name:          name,
 			DataDir:       tb.TempDir(),
-			ListenClient:  "http://" + freeAddress(tb),
+			ListenClient:  "http://" + FreeAddress(tb),
 			ListenPeer:    peer,
 			AdvertisePeer: peers.Endpoint(),
 			Tick:          30 * time.Millisecond,
@@ -229,12 +229,19 @@ func Dial(tb testing.TB, endpoints []string, opts ...grpc.DialOption) *clientv3.
 	return client
 }
 
-// freeAddress returns a loopback address that nobody listens on. Its port lies below the range from which systems take ports for
-// outgoing connections, so that it is still free when a stopped member comes back.
-func freeAddress(tb testing.TB) string {
+// handedOut has the ports that FreeAddress has returned in this process: what listens there may have been stopped, and come back.
+var handedOut sync.Map
+
+// FreeAddress returns a loopback address that nobody listens on, and never the same one twice. Its port lies below the range from which
+// systems take ports for outgoing connections, so that it is still free when what was stopped there comes back.
+func FreeAddress(tb testing.TB) string {
 	tb.Helper()
 	for range 1000 {
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(10000+rand.IntN(22000)))
+		port := 10000 + rand.IntN(22000)
+		if _, taken := handedOut.LoadOrStore(port, true); taken {
+			continue
+		}
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 		if l, err := net.Listen("tcp", address); err == nil {
 			_ = l.Close()
 			return address

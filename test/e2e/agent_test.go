@@ -20,6 +20,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/tokenbroker/tokenbroker/internal/etcdtest"
 	"github.com/tokenbroker/tokenbroker/internal/upstream/wechat/wechattest"
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
@@ -306,7 +307,7 @@ func TestExecHandsTokensToACommandAndNobodyElse(t *testing.T) {
 		code int
 	}{
 		"a token that does not exist": {[]string{"--token", "nope=NOPE", "--", "/bin/true"}, 2},
-		"no broker":                   {[]string{"--server", freeAddress(t), "--timeout", "1s", "--", "/bin/true"}, 3},
+		"no broker":                   {[]string{"--server", etcdtest.FreeAddress(t), "--timeout", "1s", "--", "/bin/true"}, 3},
 		"too long a life":             {[]string{"--min-ttl", "9h", "--", "/bin/true"}, 1},
 		"no command of that name":     {[]string{"--", "/no/such/command"}, 127},
 		"not a command":               {[]string{"--", b.file}, 126},

@@ -2,8 +2,6 @@ package e2e_test
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -13,6 +11,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/tokenbroker/tokenbroker/internal/etcdtest"
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
 
@@ -44,7 +43,7 @@ func newBroker(t *testing.T, id, etcd, tokens string) *broker {
 // move gives the replica new ports, and a client for them.
 func (b *broker) move(t *testing.T) {
 	t.Helper()
-	b.grpc, b.http = freeAddress(t), freeAddress(t)
+	b.grpc, b.http = etcdtest.FreeAddress(t), etcdtest.FreeAddress(t)
 	b.conn = dial(t, b.grpc)
 }
 
@@ -127,19 +126,4 @@ func (b *broker) status(t *testing.T) *tokenbrokerv1.GetStatusResponse {
 		return nil
 	}
 	return s
-}
-
-// freeAddress returns a loopback address that nobody listens on. Its port lies below the range from which systems take ports for
-// outgoing connections, so that it is still free when a broker that ended comes back.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	for range 1000 {
-		address := fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(22000))
-		if l, err := net.Listen("tcp", address); err == nil {
-			l.Close()
-			return address
-		}
-	}
-	t.Fatal("found no free port")
-	return ""
 }

@@ -176,12 +176,12 @@ func TestABrokerWithAnEmbeddedMemberAnswersWithoutTheOthers(t *testing.T) {
 	s.wechat, s.upstream = newWeChat(t, wechattest.Config{})
 	var members, files []string
 	for i := range 3 {
-		members = append(members, fmt.Sprintf("r%d: %q", i+1, "http://"+freeAddress(t)))
+		members = append(members, fmt.Sprintf("r%d: %q", i+1, "http://"+etcdtest.FreeAddress(t)))
 	}
 	for i, member := range members {
 		_, peer, _ := strings.Cut(member, ": ")
 		b := newBroker(t, fmt.Sprintf("r%d", i+1), fmt.Sprintf("{embedded: {data_dir: %s, listen_client: %q, listen_peer: %s, initial_cluster: {%s}}}",
-			filepath.Join(t.TempDir(), "data"), "http://"+freeAddress(t), peer, strings.Join(members, ", ")), s.bothTokens())
+			filepath.Join(t.TempDir(), "data"), "http://"+etcdtest.FreeAddress(t), peer, strings.Join(members, ", ")), s.bothTokens())
 		files = append(files, b.snapshots(t))
 		b.launch(t)
 		s.brokers = append(s.brokers, b)

@@ -44,11 +44,11 @@ func TestThreeBrokersWithEmbeddedEtcdAreOneCluster(t *testing.T) {
 	var members, endpoints []string
 	peers := make([]string, 3)
 	for i := range peers {
-		peers[i] = "http://" + freeAddress(t)
+		peers[i] = "http://" + etcdtest.FreeAddress(t)
 		members = append(members, fmt.Sprintf("r%d: %q", i+1, peers[i]))
 	}
 	for i, peer := range peers {
-		client := "http://" + freeAddress(t)
+		client := "http://" + etcdtest.FreeAddress(t)
 		endpoints = append(endpoints, client)
 		etcd := fmt.Sprintf("{embedded: {data_dir: %s, listen_client: %q, listen_peer: %q, initial_cluster: {%s}}}",
 			filepath.Join(t.TempDir(), "data"), client, peer, strings.Join(members, ", "))

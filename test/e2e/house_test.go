@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tokenbroker/tokenbroker/internal/etcdtest"
 	"github.com/tokenbroker/tokenbroker/internal/upstream/wechat/wechattest"
 )
 
@@ -77,7 +78,7 @@ func newHouse(t *testing.T) *house {
 	t.Helper()
 	_, plainURL := newWeChat(t, wechattest.Config{})
 	h := &house{
-		troubles: troubles(freeAddress(t), strings.TrimPrefix(plainURL, "http://")),
+		troubles: troubles(etcdtest.FreeAddress(t), strings.TrimPrefix(plainURL, "http://")),
 		wechats:  map[string]*wechattest.WeChat{}, values: map[string]string{"a foreign token": foreignToken}, found: newEvidence(),
 		snapshots: map[*broker]string{},
 	}
@@ -101,7 +102,7 @@ func newHouse(t *testing.T) *house {
 			tr.name, tr.mode, tr.name, reference, tr.base)
 	}
 	h.tokens = list.String()
-	client := "http://" + freeAddress(t)
+	client := "http://" + etcdtest.FreeAddress(t)
 	h.first = newBroker(t, "first", fmt.Sprintf("{embedded: {data_dir: %s, listen_client: %q, listen_peer: %q}}",
 		filepath.Join(dir, "data"), client, "http://127.0.0.1:0"), h.tokens)
 	h.second = newBroker(t, "second", "{endpoints: ["+client+"]}", h.tokens)

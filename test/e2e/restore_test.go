@@ -235,7 +235,7 @@ func TestAColdLeaderOnAnEmptyEtcdGoesAboveWhatTheOthersHold(t *testing.T) {
 func TestAnEmbeddedEtcdIsRestoredFromItsBackup(t *testing.T) {
 	t.Parallel()
 	w, url := newWeChat(t, wechattest.Config{})
-	client, peer, data := "http://"+freeAddress(t), "http://"+freeAddress(t), filepath.Join(t.TempDir(), "data")
+	client, peer, data := "http://"+etcdtest.FreeAddress(t), "http://"+etcdtest.FreeAddress(t), filepath.Join(t.TempDir(), "data")
 	etcd := fmt.Sprintf("{embedded: {data_dir: %s, listen_client: %q, listen_peer: %q}}", data, client, peer)
 	b := newBroker(t, "broker", etcd, account(stable, "stable", "wx-stable", url, ""))
 	b.launch(t)
