@@ -156,6 +156,8 @@ func (b *broker) configure(t *testing.T, s *site, id, tokens string) {
 	t.Helper()
 	text := strings.NewReplacer("ETCD", s.etcd.Endpoint(), "ID", id, "WECHAT", s.url).Replace(`
 replica: {id: ID}
+plaintext: true
+insecure_plaintext_store: true
 grpc: {listen: "127.0.0.1:0"}
 http: {listen: "127.0.0.1:0"}
 log: {level: debug}
@@ -403,6 +405,8 @@ func TestEmbeddedEtcdKeepsTokensOverARestart(t *testing.T) {
 	s := newSite(t)
 	file := filepath.Join(s.dir, "broker.yaml")
 	text := strings.NewReplacer("DIR", filepath.Join(s.dir, "data"), "WECHAT", s.url).Replace(`
+plaintext: true
+insecure_plaintext_store: true
 grpc: {listen: "127.0.0.1:0"}
 http: {listen: "127.0.0.1:0"}
 etcd: {embedded: {data_dir: DIR, listen_client: "http://127.0.0.1:0", listen_peer: "http://127.0.0.1:0"}}

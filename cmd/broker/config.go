@@ -13,6 +13,11 @@ import (
 // config is everything that the operator decides. It is made by loadConfig only, so every value in it has passed its checks, every
 // default is filled in and every secret has been read.
 type config struct {
+	// Plaintext: calls are not encrypted, which the operator said in so many words.
+	Plaintext bool
+	// PlaintextStore: tokens may lie in etcd and in the snapshot as they are.
+	PlaintextStore bool
+
 	Replica  replicaConfig
 	GRPC     grpcConfig
 	HTTP     httpConfig

@@ -29,7 +29,12 @@ var flagged = []struct{ path, usage string }{
 	{"etcd.namespace", "prefix of every key in etcd"},
 	{"etcd.embedded.data_dir", "run etcd inside the broker, with this folder"},
 	{"snapshot.file", "keep what this replica holds in this file, for a start without etcd"},
+	{"plaintext", "serve without TLS, on loopback only: true or false"},
+	{"insecure_plaintext_store", "keep tokens in etcd and in the snapshot as they are: true or false"},
 }
+
+// switches are the settings in flagged whose flag means true where no value is given.
+var switches = []string{"grpc.reflection", "plaintext", "insecure_plaintext_store"}
 
 // configSource is the part of a command line that says where the configuration comes from.
 type configSource struct {
@@ -42,6 +47,9 @@ type configSource struct {
 func newConfigSource(c console, cmd *cobra.Command) *configSource {
 	for _, s := range flagged {
 		cmd.Flags().String(flagName(s.path), "", s.usage+" (env "+envName(s.path)+")")
+	}
+	for _, path := range switches {
+		cmd.Flags().Lookup(flagName(path)).NoOptDefVal = "true"
 	}
 	return &configSource{console: c, cmd: cmd}
 }

@@ -30,7 +30,7 @@ func loadConfig(src sources) (cfg *config, warnings problems, err error) {
 	if top.broken {
 		return nil, nil, d.problems
 	}
-	cfg = &config{}
+	cfg = &config{Plaintext: top.get("plaintext").boolean(false), PlaintextStore: top.get("insecure_plaintext_store").boolean(false)}
 	cfg.Replica = top.section("replica").replica()
 	cfg.GRPC = top.section("grpc").grpc()
 	cfg.HTTP = top.section("http").http()

@@ -14,9 +14,9 @@ import (
 
 const secretValue = "5ecre7-5ecre7-5ecre7"
 
-// fakeEnvironment has the given variables, and SHOP with a secret.
+// fakeEnvironment has the given variables, SHOP with a secret, and what lets a broker run without certificates and keys.
 func fakeEnvironment(variables map[string]string) environment {
-	all := map[string]string{"SHOP": secretValue}
+	all := map[string]string{"SHOP": secretValue, "TOKENBROKER_PLAINTEXT": "true", "TOKENBROKER_INSECURE_PLAINTEXT_STORE": "true"}
 	maps.Copy(all, variables)
 	return environment{
 		Getenv: func(name string) (string, bool) { text, ok := all[name]; return text, ok },

@@ -181,6 +181,8 @@ func (s *scene) run(ctx context.Context, log *slog.Logger) error {
 // demoConfig is the configuration of one replica, as an operator would write it.
 const demoConfig = `
 replica: {id: dev-%d}
+plaintext: true
+insecure_plaintext_store: true
 grpc: {reflection: true}
 gateway: {listen: "127.0.0.1:0"}
 clients:

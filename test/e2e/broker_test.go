@@ -51,6 +51,8 @@ func (b *broker) move(t *testing.T) {
 func (b *broker) configure(t *testing.T) {
 	t.Helper()
 	text := fmt.Sprintf(`replica: {id: %s}
+plaintext: true
+insecure_plaintext_store: true
 grpc: {listen: %q, reflection: true}
 http: {listen: %q}
 log: {level: debug, format: %s}

@@ -98,6 +98,8 @@ func (s *Site) launch(tb testing.TB, program, etcd string, names []string) {
 		add(name, "stable")
 	}
 	text := fmt.Sprintf(`replica: {id: r1}
+plaintext: true
+insecure_plaintext_store: true
 grpc: {listen: "127.0.0.1:0", reflection: true}
 http: {listen: "127.0.0.1:0"}
 gateway: {listen: "127.0.0.1:0"}

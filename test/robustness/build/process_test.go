@@ -58,6 +58,8 @@ func (h *house) serve(t *testing.T, env ...string) *broker {
 	b := &broker{namespace: "/" + filepath.Base(t.Name()) + "/", points: freeAddress(t), ended: make(chan struct{})}
 	file := filepath.Join(t.TempDir(), "broker.yaml")
 	text := fmt.Sprintf(`replica: {id: r1}
+plaintext: true
+insecure_plaintext_store: true
 grpc: {listen: "127.0.0.1:0"}
 http: {listen: "127.0.0.1:0"}
 election: {session_ttl: 2s}

@@ -103,6 +103,8 @@ func (cfg Config) weChat() (*wechattest.WeChat, error) {
 func (cfg Config) yaml(b *Broker) string {
 	var y strings.Builder
 	y.WriteString(`replica: {id: ` + b.ID + `}
+plaintext: true
+insecure_plaintext_store: true
 grpc: {listen: "` + b.GRPC + `"}
 http: {listen: "` + b.HTTP + `"}
 log: {level: info, format: json}
