@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tokenbroker/tokenbroker/client/tokenbroker"
+	"github.com/tokenbroker/tokenbroker/internal/atomicfile"
 )
 
 const (
@@ -71,7 +72,7 @@ func newKeeper(f File, s *service, log *slog.Logger) *keeper {
 // run keeps the file until ctx ends. A bare value goes with the agent: nobody would take it away when it dies. A statement says itself until
 // when it can be believed, and stays for the next agent.
 func (k *keeper) run(ctx context.Context) {
-	if err := sweep(k.Path); err != nil {
+	if err := atomicfile.Sweep(k.Path); err != nil {
 		k.log.WarnContext(ctx, "what a predecessor left could not be removed", "err", err)
 	}
 	k.told = k.inherit()
@@ -99,7 +100,7 @@ func (k *keeper) run(ctx context.Context) {
 	}
 	<-following
 	if k.Bare {
-		k.note(ctx, remove(k.Path))
+		k.note(ctx, atomicfile.Remove(k.Path))
 	}
 }
 
@@ -139,7 +140,7 @@ func (k *keeper) write(held tokenbroker.Token) error {
 		k.token = held
 		return nil
 	}
-	err := replace(k.Path, s.encode(held.Value(), k.Bare), k.Mode)
+	err := atomicfile.Write(k.Path, s.encode(held.Value(), k.Bare), k.Mode)
 	if err == nil {
 		k.told, k.token = s, held
 	} else if !same && k.token.TTL() == 0 {
@@ -156,7 +157,7 @@ func (k *keeper) bury(ctx context.Context) error {
 	}
 	var err error
 	if !k.Bare {
-		err = replace(k.Path, dead.encode("", false), k.Mode)
+		err = atomicfile.Write(k.Path, dead.encode("", false), k.Mode)
 	}
 	if k.Bare || err != nil {
 		err = errors.Join(err, k.forget())
@@ -170,7 +171,7 @@ func (k *keeper) bury(ctx context.Context) error {
 
 // forget takes the file away.
 func (k *keeper) forget() error {
-	err := remove(k.Path)
+	err := atomicfile.Remove(k.Path)
 	if err == nil {
 		k.told, k.token = statement{}, tokenbroker.Token{}
 	}

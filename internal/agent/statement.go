@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/json"
+	"os"
 	"time"
 
 	"github.com/tokenbroker/tokenbroker/client/tokenbroker"
@@ -67,4 +68,14 @@ func (s statement) encode(value string, bare bool) []byte {
 		statement
 	}{value, s}, "", "  ")
 	return append(text, '\n')
+}
+
+// inherit returns what the file says that a predecessor left; nothing if that is of no use.
+func (f File) inherit() statement {
+	data, err := os.ReadFile(f.Path)
+	var s statement
+	if f.Bare || err != nil || json.Unmarshal(data, &s) != nil || s.Name != f.Token || s.State == tokenbroker.Expired.String() {
+		return statement{}
+	}
+	return s
 }

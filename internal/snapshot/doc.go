@@ -26,8 +26,7 @@
 // A record is in the stored form that it has in etcd, its value sealed with the same keys for the same name. The checksum tells damage
 // from a wrong key. The format stands first and literally so that a file of another kind is known as such.
 //
-// It is written to a temporary file beside it (0600), synced, renamed, and the folder synced: whatever dies in between leaves the old
-// file or the new one.
+// It is written as package atomicfile does it, with mode 0600: whatever dies in between leaves the old file or the new one.
 //
 // # Refusals
 //

@@ -1,8 +1,6 @@
 package snapshot
 
-// Replace is how a file is written, for tests that kill the writer, and MaxSize the bound of what is read.
-var Replace = replace
-
+// MaxSize is the bound of what is read.
 const MaxSize = maxSize
 
 // Checksum is what an envelope states, for tests that make envelopes of their own.

@@ -6,16 +6,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
 )
 
 const (
 	// private is the only permission: its owner's.
 	private = 0o600
-	// tempSuffix ends the name of a file that is being written, and refusedSuffix that of one that was refused.
-	tempSuffix    = ".tmp"
+	// refusedSuffix ends the name of a file that was refused.
 	refusedSuffix = ".refused"
 )
 
@@ -84,57 +81,6 @@ func kind(mode fs.FileMode) string {
 	default:
 		return "a device, a pipe or a socket"
 	}
-}
-
-// replace puts a file with the data in the place of the old one, in one step that outlives a crash of the machine.
-func replace(path string, data []byte) error {
-	temp, err := writeTemp(path, data)
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(temp, path); err != nil {
-		return errors.Join(err, os.Remove(temp))
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// writeTemp writes a new file beside path, of mode 0600, and returns its name when it is on the disk.
-func writeTemp(path string, data []byte) (string, error) {
-	temp, err := os.CreateTemp(filepath.Dir(path), tempPrefix(path)+"*"+tempSuffix)
-	if err != nil {
-		return "", err
-	}
-	_, err = temp.Write(data)
-	if err == nil {
-		err = temp.Sync()
-	}
-	if err = errors.Join(err, temp.Close()); err != nil {
-		return "", errors.Join(err, os.Remove(temp.Name()))
-	}
-	return temp.Name(), nil
-}
-
-// syncDir makes a rename in a folder last.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-func tempPrefix(path string) string { return "." + filepath.Base(path) + "." }
-
-// sweep removes what a predecessor that died left half written.
-func sweep(path string) error {
-	dir := filepath.Dir(path)
-	found, err := os.ReadDir(dir)
-	for _, e := range found {
-		if strings.HasPrefix(e.Name(), tempPrefix(path)) && strings.HasSuffix(e.Name(), tempSuffix) {
-			err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
-		}
-	}
-	return err
 }
 
 // setAside renames a refused file, in the place of one that was refused earlier, so that it can be looked at: by its owner alone. It

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tokenbroker/tokenbroker/internal/atomicfile"
 	"github.com/tokenbroker/tokenbroker/internal/clock"
 	"github.com/tokenbroker/tokenbroker/internal/view"
 )
@@ -62,7 +63,7 @@ func New(cfg Config) (*Keeper, error) {
 // Run keeps the file up to date until ctx ends; then it brings it up to date once more, and returns nil. It may block for as long as the
 // disk does.
 func (k *Keeper) Run(ctx context.Context) error {
-	if err := sweep(k.cfg.File); err != nil {
+	if err := atomicfile.Sweep(k.cfg.File); err != nil {
 		k.cfg.Logger.Warn("half-written snapshots of a predecessor cannot be removed", "err", err)
 	}
 	for ctx.Err() == nil {
@@ -149,7 +150,7 @@ func (k *Keeper) write(held []view.Held) (time.Time, error) {
 		k.cfg.Logger.Info("a new snapshot takes the place of the refused one", "kept_as", k.cfg.File+refusedSuffix)
 		k.refused = nil
 	}
-	return now, replace(k.cfg.File, data)
+	return now, atomicfile.Write(k.cfg.File, data, private)
 }
 
 // note counts what came of a write, and tells people when that changes.

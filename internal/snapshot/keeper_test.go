@@ -232,3 +232,19 @@ func gather(t *testing.T, k *snapshot.Keeper) map[string]float64 {
 	}
 	return all
 }
+
+func TestWhatAPredecessorLeftHalfWrittenIsSweptAway(t *testing.T) {
+	s := newSite(t)
+	dir, name := filepath.Split(s.file)
+	if err := os.WriteFile(filepath.Join(dir, "."+name+".123.tmp"), []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.keeper(t).Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}

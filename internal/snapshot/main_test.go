@@ -20,9 +20,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if path := os.Getenv(writerVariable); path != "" {
-		writeForEver(path)
-	}
 	goleak.VerifyTestMain(m)
 }
 
