@@ -53,11 +53,23 @@ func dial(target string, cfg config) (*grpc.ClientConn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.files != nil {
+		if cfg.transport, err = cfg.files.Credentials(); err != nil {
+			return nil, err
+		}
+	}
+	local := here(uri, hosts)
 	if cfg.transport == nil {
-		if !here(uri, hosts) {
+		if !local {
 			return nil, fmt.Errorf("target %q may be another machine, to which tokens must not go in the clear: use WithTLS, or WithInsecure if that is what you want", target)
 		}
 		cfg.transport = insecure.NewCredentials()
+	}
+	if cfg.bearer != "" {
+		if !local && cfg.transport.Info().SecurityProtocol == "insecure" {
+			return nil, fmt.Errorf("target %q may be another machine, to which a bearer token must not go in the clear: use WithTLS or WithTLSFiles", target)
+		}
+		cfg.dial = append([]grpc.DialOption{grpc.WithPerRPCCredentials(BearerFile{Path: cfg.bearer, Local: local})}, cfg.dial...)
 	}
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(cfg.transport),

@@ -7,6 +7,11 @@
 //	...
 //	token, err = client.Invalid(ctx, token)        // WeChat said 40001, 40014 or 42001
 //
+// The brokers learn who is calling from a certificate, a bearer token in a file, or both; files are read anew when they are needed:
+//
+//	tokenbroker.WithTLSFiles(tokenbroker.TLSFiles{CAFile: "ca.pem", CertFile: "shop.pem", KeyFile: "shop-key.pem"})
+//	tokenbroker.WithBearerFile("/var/run/secrets/tokens/broker")
+//
 // What other libraries want in place of a token of their own hangs on a Source: an http.RoundTripper, gRPC credentials, and the interfaces of
 // the Go SDKs for WeChat. Package tokenbrokeroauth2 has the oauth2.TokenSource, and package tokenbrokertest a broker for tests.
 //
@@ -84,5 +89,7 @@
 //
 // # Secrets
 //
-// Tokens are in no error, no log and no text that a Token is printed as.
+// Tokens are in no error, no log and no text that a Token is printed as. Neither they nor the caller's own bearer token go to another machine
+// in the clear: New refuses a target that is not certainly on this one, unless there is encryption; WithInsecure lifts that for tokens, not
+// for WithBearerFile.
 package tokenbroker

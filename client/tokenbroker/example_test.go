@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"time"
@@ -73,4 +74,20 @@ func ExampleError() {
 		fmt.Println(refused.Reason, refused.RetryAfter)
 	}
 	// Output: EXPIRED 1s
+}
+
+// A service with a certificate of its own, which something renews under it, and with the token that Kubernetes mounts and replaces. Either is
+// enough where the brokers' policy wants no more.
+func ExampleWithTLSFiles() {
+	client, err := tokenbroker.New(context.Background(), "broker-1.example.org:7700,broker-2.example.org:7700,broker-3.example.org:7700",
+		tokenbroker.WithTLSFiles(tokenbroker.TLSFiles{CAFile: "/etc/shop/ca.pem", CertFile: "/etc/shop/tls.pem", KeyFile: "/etc/shop/tls-key.pem"}),
+		tokenbroker.WithBearerFile("/var/run/secrets/tokens/broker"))
+	if err != nil {
+		fmt.Println("a file is missing:", errors.Is(err, fs.ErrNotExist))
+		return
+	}
+	defer client.Close()
+	token, err := client.Token(context.Background(), "shop")
+	fmt.Println(token, err)
+	// Output: a file is missing: true
 }

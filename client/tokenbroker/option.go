@@ -18,6 +18,8 @@ type Option func(*config)
 
 type config struct {
 	transport credentials.TransportCredentials
+	files     *TLSFiles
+	bearer    string
 	dial      []grpc.DialOption
 	logger    *slog.Logger
 	minLife   time.Duration
@@ -37,9 +39,15 @@ func newConfig(options []Option) config {
 // certificate of the caller's own goes into cfg, too.
 func WithTLS(cfg *tls.Config) Option { return WithTransportCredentials(credentials.NewTLS(cfg)) }
 
+// WithTLSFiles is WithTLS with files that are read anew for each connection: certificates may be renewed at any time. New fails if they
+// cannot be read then.
+func WithTLSFiles(files TLSFiles) Option {
+	return func(c *config) { c.files, c.transport = &files, nil }
+}
+
 // WithTransportCredentials is WithTLS for everything else that gRPC knows.
 func WithTransportCredentials(creds credentials.TransportCredentials) Option {
-	return func(c *config) { c.transport = creds }
+	return func(c *config) { c.files, c.transport = nil, creds }
 }
 
 // WithInsecure lets tokens travel in the clear to wherever the target is. Without it New refuses a target that is not on this machine
@@ -49,6 +57,12 @@ func WithInsecure() Option { return WithTransportCredentials(insecure.NewCredent
 // WithPerRPCCredentials adds what proves who is calling, such as a bearer token of one's own, to every call.
 func WithPerRPCCredentials(creds credentials.PerRPCCredentials) Option {
 	return WithDialOptions(grpc.WithPerRPCCredentials(creds))
+}
+
+// WithBearerFile proves who is calling by the bearer token in a file, such as a service-account token that Kubernetes mounts. It is read for
+// each call. New refuses it where it would travel in the clear to another machine, with WithInsecure, too.
+func WithBearerFile(path string) Option {
+	return func(c *config) { c.bearer = path }
 }
 
 // WithDialOptions adds options of gRPC. They come last, and override the package's own.
