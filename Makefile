@@ -17,6 +17,9 @@ VERSION ?= $(or $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/nul
 	$(addprefix v0.0.0-,$(shell git describe --always --exclude '*' --dirty 2>/dev/null)),\
 	unknown)
 
+# The commit that it was built from, which a tag can no longer say once it has been moved.
+COMMIT ?= $(shell git rev-parse --verify HEAD 2>/dev/null)
+
 BUF  := go tool -modfile=tools/go.mod buf
 LINT := go tool -modfile=tools/lint/go.mod golangci-lint
 TEST := go tool gotestsum --format=pkgname --
@@ -44,7 +47,7 @@ dev: run ## the same; flags go into ARGS: make dev ARGS='--replicas 1 --token-tt
 
 .PHONY: build
 build: ## build bin/broker
-	go build -trimpath -buildvcs=false -ldflags '-X main.version=$(strip $(VERSION))' -o bin/broker ./cmd/broker
+	go build -trimpath -buildvcs=false -ldflags '-X main.version=$(strip $(VERSION)) -X main.commit=$(strip $(COMMIT))' -o bin/broker ./cmd/broker
 
 # Check
 
@@ -68,7 +71,7 @@ fuzz: ## fuzz every fuzz target for FUZZTIME (30s)
 	targets=$$(grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sed 's/:func /:/' | sort); \
 	for target in $$targets; do \
 		echo "== $$target"; \
-		go test -run='^$$' -fuzz="^$${target##*:}$$" -fuzztime=$(FUZZTIME) "$$(dirname "$${target%%:*}")"; \
+		go test -run='^$$' -fuzz="^$${target##*:}$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=20x "$$(dirname "$${target%%:*}")"; \
 	done
 
 .PHONY: bench

@@ -28,11 +28,12 @@
 // # Commands
 //
 // Each has a file of its name, takes a console, and returns an outcome: an exit code and what is to be said on standard error. The
-// codes are in exit.go.
+// codes are in exit.go. All of them hold tokens or secrets for a while, so none leaves a core dump.
 package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -40,6 +41,9 @@ import (
 )
 
 func main() {
+	if err := forbidCoreDumps(); err != nil { // a sandbox may forbid even that; the work goes on
+		fmt.Fprintln(os.Stderr, "broker:", err)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	os.Exit(run(ctx, os.Args[1:], systemConsole()))

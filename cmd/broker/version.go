@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"runtime"
@@ -9,8 +10,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set by the linker for releases: -X main.version=v1.2.3.
-var version = ""
+// version and commit are set by the linker: -X main.version=v1.2.3. The go command could stamp the commit by itself, but with the state of the
+// work tree and only where there is a repository, so that the bytes of the program would depend on where it was built.
+var version, commit = "", ""
 
 // build describes the program.
 type build struct {
@@ -22,29 +24,30 @@ type build struct {
 }
 
 func thisBuild() build {
-	b := build{Version: version, Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH}
+	b := build{Version: version, Commit: commit, Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return b
 	}
 	for _, s := range info.Settings {
-		switch s.Key {
+		switch s.Key { // of a program that was built by `go build` or `go install` alone
 		case "vcs.revision":
-			b.Commit = s.Value
+			b.Commit = cmp.Or(b.Commit, s.Value)
 		case "vcs.time":
 			b.Time = s.Value
 		}
 	}
-	if b.Version == "" {
-		b.Version = info.Main.Version
-	}
+	b.Version = cmp.Or(b.Version, info.Main.Version)
 	return b
 }
 
 func (b build) String() string {
 	text := fmt.Sprintf("broker %s, %s, %s", b.Version, b.Go, b.System)
 	if b.Commit != "" {
-		text += fmt.Sprintf(", commit %.12s of %s", b.Commit, b.Time)
+		text += fmt.Sprintf(", commit %.12s", b.Commit)
+	}
+	if b.Time != "" {
+		text += " of " + b.Time
 	}
 	return text
 }
