@@ -150,8 +150,8 @@ func (c *catalog) refreshers() (map[string]*refresh.Refresher, <-chan struct{}) 
 }
 
 // Plan implements server.Planner. Every replica computes the same from its record, so that all can tell without asking the leader;
-// back-off and quiet waits are known to the leader alone and left out: package server says what it can tell of the latter.
-func (c *catalog) Plan(name string) server.Plan {
+// back-off is known to the leader alone and left out.
+func (c *catalog) Plan(name string, leader *server.Candidate) server.Plan {
 	c.mu.Lock()
 	it, ok := c.items[name]
 	c.mu.Unlock()
@@ -159,7 +159,15 @@ func (c *catalog) Plan(name string) server.Plan {
 	if !ok || t == nil {
 		return server.Plan{}
 	}
-	policy, r, wall := it.refresher.Policy(), t.Read(), c.clock.Wall()
-	in, why := policy.Due(*r.Record, it.refresher.Traits(), wall, r.Nominal)
-	return server.Plan{Next: wall.Add(in), Reason: why, Timing: it.config.Timing, DailyBudget: policy.DailyBudget}
+	policy, traits, timing := it.refresher.Policy(), it.refresher.Traits(), it.config.Timing
+	r, wall := t.Read(), c.clock.Wall()
+	in, why := policy.Due(*r.Record, traits, wall, r.Nominal)
+	plan := server.Plan{
+		Next: wall.Add(in), Reason: why, DailyBudget: policy.DailyBudget,
+		UnderWay: refresh.UnderWay(*r.Record, timing, wall),
+	}
+	if leader != nil {
+		plan.Quiet = refresh.QuietUntil(*r.Record, traits, timing, leader.Since, wall)
+	}
+	return plan
 }

@@ -36,15 +36,6 @@ type termRun struct {
 	probes    probes
 }
 
-// quietWait is the time in which no attempt may begin: until wait after from, and until late.
-type quietWait struct {
-	from clock.Instant
-	wait time.Duration
-	late clock.Instant
-}
-
-func (q quietWait) end() clock.Instant { return max(q.from.Add(q.wait), q.late) }
-
 // win reads the record for the first time in this term.
 func (g *termRun) win(ctx context.Context) error {
 	// gofail: var refreshBeforeFirstRead struct{}
@@ -133,40 +124,6 @@ func (g *termRun) next() (clock.Instant, string) {
 		at, why = g.retryAt, reasonRetry
 	}
 	return max(at, g.quietEnd()), why
-}
-
-// quietEnd is when the quiet wait is over. With the value condemned nobody's promise on it is left to protect, only the order of
-// requests, and what is promised of its predecessor.
-func (g *termRun) quietEnd() clock.Instant {
-	q := g.quiet
-	if !g.rec.Condemned {
-		return max(q.end(), g.unknown)
-	}
-	q.wait = min(q.wait, g.timing.Settled())
-	return max(q.end(), g.elder, g.unknown)
-}
-
-// elderAt is elder as a new leader knows it at its first read: W after the request that brought the current value, by the wall clocks and
-// with their skew, and W after now at the latest.
-func (g *termRun) elderAt(read clock.Instant) clock.Instant {
-	if !g.traits.Rotating || g.rec.Version <= 1 {
-		return 0
-	}
-	passed := max(0, g.cfg.Clock.Wall().Sub(g.rec.IssuedAt)-wallSkew)
-	return read.Add(max(0, g.timing.W-passed))
-}
-
-// beQuiet starts a quiet wait after an attempt that ends, or may end, the life of another token: any on a rotating upstream, and a
-// forced one on every other. Where no promise is left to protect, only the order of requests is.
-func (g *termRun) beQuiet(from clock.Instant) {
-	p := g.rec.Pending
-	forced := p != nil && p.Forced || g.rec.Doubt && !g.rec.Drained
-	switch {
-	case g.traits.Rotating && !g.rec.Drained:
-		g.quiet = quietWait{from: from, wait: g.timing.W}
-	case g.traits.Rotating || forced:
-		g.quiet = quietWait{from: from, wait: g.timing.Settled()}
-	}
 }
 
 // left is what is left until the nominal end of the current value.

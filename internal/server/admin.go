@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -70,10 +69,9 @@ func leaderMessage(c *Candidate) *tokenbrokerv1.Leader {
 }
 
 func (s *Server) tokenStatus(t *view.Token, leader *Candidate) *tokenbrokerv1.TokenStatus {
-	plan := s.planner.Plan(t.Name())
+	plan := s.planner.Plan(t.Name(), leader)
 	traits := t.Traits()
 	r, wall := t.Read(), s.cfg.Wall()
-	quiet := s.quietUntil(t, plan, r, leader)
 	return &tokenbrokerv1.TokenStatus{
 		Name:                t.Name(),
 		State:               stateMessage(r.State),
@@ -83,7 +81,7 @@ func (s *Server) tokenStatus(t *view.Token, leader *Candidate) *tokenbrokerv1.To
 		Upstream:            traits.Kind,
 		Rotating:            traits.Rotating,
 		LastRefreshTime:     timestamp(r.Record.IssuedAt),
-		NextRefreshTime:     timestamp(nextFetch(plan, quiet)),
+		NextRefreshTime:     timestamp(plan.begins()),
 		NextRefreshReason:   plan.Reason,
 		LastFailure:         failureMessage(r.Record.LastFailure),
 		ConsecutiveFailures: int32(min(r.Record.Failures, 1<<31-1)),
@@ -95,16 +93,8 @@ func (s *Server) tokenStatus(t *view.Token, leader *Candidate) *tokenbrokerv1.To
 		Condemned:           r.Record.Condemned,
 		Local:               r.Local,
 		EarlyDeaths:         deathsMessage(r.Record.EarlyDeaths, traits),
-		QuietUntil:          timestamp(quiet),
+		QuietUntil:          timestamp(plan.Quiet),
 	}
-}
-
-// nextFetch is when a fetch is due and may begin; zero if no fetch is planned.
-func nextFetch(plan Plan, quiet time.Time) time.Time {
-	if plan.Next.IsZero() {
-		return plan.Next
-	}
-	return later(plan.Next, quiet)
 }
 
 // deathsMessage returns nil where no token died before its time.

@@ -153,7 +153,7 @@ func (s *Server) Collect(out chan<- prometheus.Metric) {
 }
 
 func (s *Server) sample(t *view.Token) tokenSample {
-	plan := s.planner.Plan(t.Name())
+	plan := s.planner.Plan(t.Name(), nil) // a metric tells the schedule alone
 	r := t.Read()
 	fetches := r.Record.Spent.On(s.cfg.Wall(), t.Traits().Calendar).Fetches
 	return tokenSample{Reading: r, plan: plan, rotating: t.Traits().Rotating, fetches: fetches}

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/tokenbroker/tokenbroker/internal/clock"
+	"github.com/tokenbroker/tokenbroker/internal/refresh"
 	"github.com/tokenbroker/tokenbroker/internal/server"
 	"github.com/tokenbroker/tokenbroker/internal/token"
 	"github.com/tokenbroker/tokenbroker/internal/view"
@@ -50,7 +51,8 @@ type world struct {
 	view   *view.View
 	leader *leader
 	votes  *votes
-	plans  plans
+	plans  map[string]server.Plan
+	timing token.Timing // of the quiet waits; zero: there are none
 	log    *syncBuffer
 	server *server.Server
 
@@ -71,7 +73,7 @@ func newWorld(tb testing.TB) *world {
 func newBlankWorld(tb testing.TB, clk *clock.Clock, cfg server.Config) *world {
 	tb.Helper()
 	w := &world{
-		tb: tb, clock: clk, view: view.New(view.Config{Clock: clk}), leader: &leader{}, votes: newVotes(), plans: plans{},
+		tb: tb, clock: clk, view: view.New(view.Config{Clock: clk}), leader: &leader{}, votes: newVotes(), plans: map[string]server.Plan{},
 		log: &syncBuffer{}, records: map[string]token.Record{},
 	}
 	if err := w.view.Configure(specs()); err != nil {
@@ -79,7 +81,7 @@ func newBlankWorld(tb testing.TB, clk *clock.Clock, cfg server.Config) *world {
 	}
 	cfg.ReplicaID, cfg.Address, cfg.Version = "a", "a.example:7443", "v1.2.3"
 	cfg.Logger = slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	w.server = server.New(cfg, w.view, w.leader, w.votes, w.plans)
+	w.server = server.New(cfg, w.view, w.leader, w.votes, planner{w})
 	return w
 }
 
@@ -246,9 +248,18 @@ func (v *votes) elect(candidates ...server.Candidate) {
 	v.changed = make(chan struct{})
 }
 
-type plans map[string]server.Plan
+// planner tells a world's plans, and the quiet waits that package refresh keeps to.
+type planner struct{ *world }
 
-func (p plans) Plan(name string) server.Plan { return p[name] }
+func (p planner) Plan(name string, leader *server.Candidate) server.Plan {
+	plan := p.plans[name]
+	if t := p.view.Token(name); t != nil && leader != nil {
+		rec, now := *t.Read().Record, time.Now()
+		plan.Quiet = refresh.QuietUntil(rec, t.Traits(), p.timing, leader.Since, now)
+		plan.UnderWay = refresh.UnderWay(rec, p.timing, now)
+	}
+	return plan
+}
 
 type syncBuffer struct {
 	mu  sync.Mutex

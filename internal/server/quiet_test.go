@@ -22,8 +22,9 @@ func newQuietWorld(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t)
 	w.votes.elect(candidate("b", 3))
+	w.timing = token.TimingFor(overlap)
 	for _, name := range []string{stable, classic} {
-		w.plans[name] = server.Plan{Next: time.Now().Add(2 * time.Hour), Reason: "ahead of expiry", Timing: token.TimingFor(overlap)}
+		w.plans[name] = server.Plan{Next: time.Now().Add(2 * time.Hour), Reason: "ahead of expiry"}
 		w.commit(name, 2*time.Hour)
 	}
 	time.Sleep(time.Hour)
@@ -95,7 +96,8 @@ func TestTheFirstTokenHasNoPredecessorToWaitFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.votes.elect(candidate("b", 3))
-		w.plans[classic] = server.Plan{Next: time.Now(), Reason: "no token", Timing: token.TimingFor(overlap)}
+		w.plans[classic] = server.Plan{Next: time.Now(), Reason: "no token"}
+		w.timing = token.TimingFor(overlap)
 		if quiet, next := w.quiet(classic); quiet != 0 || next != 0 {
 			t.Errorf("nothing was ever fetched: quiet for %v, the next fetch in %v", quiet, next)
 		}

@@ -74,18 +74,21 @@ type Candidate struct {
 
 // Planner tells when a token will be fetched next. It must not block.
 type Planner interface {
-	// Plan returns the zero Plan if there is no such token.
-	Plan(name string) Plan
+	// Plan returns the zero Plan if there is no such token. leader is nil if nobody is known to lead.
+	Plan(name string, leader *Candidate) Plan
 }
 
 // Plan is the schedule of one token.
 type Plan struct {
-	// Next is when a fetch is due by the schedule, on this replica's wall clock; zero if not known. Reason says why then. Back-off and
-	// quiet waits, which the leader alone knows, are not in it.
+	// Next is when a fetch is due by the schedule, on this replica's wall clock; zero if not known. Reason says why then. Back-off, which
+	// the leader alone knows, and Quiet are not in it.
 	Next   time.Time
 	Reason string
-	// Timing says how long the quiet waits are.
-	Timing token.Timing
+	// Quiet is until when the leader leaves the upstream in peace at least, so that no fetch begins before; zero if nothing keeps it from
+	// fetching, or that is not known.
+	Quiet time.Time
+	// UnderWay: a fetch was begun, and may bring the token at any moment.
+	UnderWay bool
 	// DailyBudget is how many fetches a day are allowed.
 	DailyBudget int64
 }

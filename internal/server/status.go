@@ -111,7 +111,7 @@ func (s *Server) noToken(t *view.Token, r view.Reading) error {
 	}
 	if cut := s.cutOff(); cut != "" {
 		refused.message += "; this replica " + cut + ": ask another"
-	} else if rest := s.rest(t, r); rest > 0 {
+	} else if rest := s.rest(t); rest > 0 {
 		refused.message += "; " + s.quietFor(rest)
 		refused.retryAfter += rest
 	}
@@ -128,7 +128,7 @@ func (r *refusal) blame(f *token.Failure) {
 func (s *Server) unsettled(what string, t *view.Token) error {
 	message := what + " goes on, but was not settled within the caller's deadline"
 	if t != nil {
-		if rest := s.rest(t, t.Read()); rest > 0 {
+		if rest := s.rest(t); rest > 0 {
 			message += "; " + s.quietFor(rest) + ": look again then"
 		}
 	}
