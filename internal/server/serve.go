@@ -60,7 +60,11 @@ func Options(maxConnectionAge time.Duration) []grpc.ServerOption {
 // UNAVAILABLE, lets the other calls finish within Config.DrainTimeout, and cuts off the rest. It returns nil then; before that, the
 // error for which it could not serve. No goroutine of it outlives it. A Server runs once.
 func (s *Server) Run(ctx context.Context, listeners ...net.Listener) error {
-	g := grpc.NewServer(Options(s.cfg.MaxConnectionAge)...)
+	options := Options(s.cfg.MaxConnectionAge)
+	if s.cfg.Credentials != nil {
+		options = append(options, grpc.Creds(s.cfg.Credentials))
+	}
+	g := grpc.NewServer(options...)
 	s.Register(g)
 	grpc_health_v1.RegisterHealthServer(g, healthService{Server: s.health, ending: s.ending})
 	if s.cfg.Reflection {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 
 	"github.com/tokenbroker/tokenbroker/internal/token"
@@ -37,6 +38,8 @@ type Config struct {
 	// MaxConnectionAge is how long a client may keep a connection, so that it resolves names anew now and then and finds replicas
 	// that were added. Default: for ever.
 	MaxConnectionAge time.Duration
+	// Credentials are what connections are taken with: transport.ServerCredentials. Default: plaintext.
+	Credentials credentials.TransportCredentials
 }
 
 // Asker puts a request to whoever leads. Ask returns when the leader has answered, ctx has ended, or the request could not be

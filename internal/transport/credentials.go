@@ -1,0 +1,73 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+
+	"google.golang.org/grpc/credentials"
+)
+
+// ServerCredentials are what a gRPC server takes connections with: TLS with c, or none if c is nil. The gateway's connection in memory has
+// none in either case.
+func ServerCredentials(c *Certificates) credentials.TransportCredentials {
+	if c == nil {
+		return nil
+	}
+	return serverCredentials{c}
+}
+
+type serverCredentials struct{ certificates *Certificates }
+
+// authInfo is what is known of a connection with TLS.
+type authInfo struct {
+	credentials.TLSInfo
+	certificates *Certificates
+}
+
+// ServerHandshake implements credentials.TransportCredentials. It blocks until the caller has done its part, or the connection's deadline,
+// which gRPC sets.
+func (s serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	if inMemory(raw.LocalAddr()) {
+		return raw, memoryInfo{}, nil
+	}
+	conn := tls.Server(raw, s.certificates.present.Load().grpc)
+	if err := conn.Handshake(); err != nil { //nolint:noctx // there is no context here; the connection has a deadline
+		s.certificates.failedHandshakes.Inc()
+		raw.Close()
+		return nil, nil, err
+	}
+	info := authInfo{certificates: s.certificates}
+	info.State = conn.ConnectionState()
+	info.SecurityLevel = credentials.PrivacyAndIntegrity
+	if info.State.NegotiatedProtocol == "" {
+		raw.Close()
+		return nil, nil, errNoALPN
+	}
+	return conn, info, nil
+}
+
+var errNoALPN = errors.New("the client does not say in the handshake (ALPN) that it speaks HTTP/2")
+
+// memoryInfo is of the connection in memory.
+type memoryInfo struct{}
+
+// AuthType implements credentials.AuthInfo.
+func (memoryInfo) AuthType() string { return "memory" }
+
+// ClientHandshake implements credentials.TransportCredentials. These are a server's.
+func (s serverCredentials) ClientHandshake(context.Context, string, net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	return nil, nil, errors.New("a server's credentials cannot connect")
+}
+
+// Info implements credentials.TransportCredentials.
+func (s serverCredentials) Info() credentials.ProtocolInfo {
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
+}
+
+// Clone implements credentials.TransportCredentials. There is nothing in it that could be changed.
+func (s serverCredentials) Clone() credentials.TransportCredentials { return s }
+
+// OverrideServerName implements credentials.TransportCredentials.
+func (s serverCredentials) OverrideServerName(string) error { return nil }
