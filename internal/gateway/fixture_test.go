@@ -329,7 +329,7 @@ func (votes) Changed() <-chan struct{}  { return nil }
 
 type plans struct{}
 
-func (plans) Plan(string) server.Plan { return server.Plan{} }
+func (plans) Plan(string, *server.Candidate) server.Plan { return server.Plan{} }
 
 type syncBuffer struct {
 	mu  sync.Mutex

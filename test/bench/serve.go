@@ -173,6 +173,6 @@ func (nobody) Ask(ctx context.Context, _ token.Request) (token.Reply, error) {
 func (nobody) Election() server.Election { return server.Election{} }
 
 // Leading implements server.Cluster.
-func (nobody) Leading() int64           { return 0 }
-func (nobody) Changed() <-chan struct{} { return nil }
-func (nobody) Plan(string) server.Plan  { return server.Plan{} }
+func (nobody) Leading() int64                             { return 0 }
+func (nobody) Changed() <-chan struct{}                   { return nil }
+func (nobody) Plan(string, *server.Candidate) server.Plan { return server.Plan{} }
