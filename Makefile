@@ -99,7 +99,7 @@ lint: ## check style, layers and likely faults
 	$(BUF) format --diff --exit-code
 
 .PHONY: verify
-verify: verify-generated verify-modules verify-api lint ## fail if gen, fmt or `go mod tidy` would change a file, or lint complains
+verify: verify-generated verify-modules verify-supply verify-api lint ## fail if gen, fmt or `go mod tidy` would change a file, or lint complains
 
 # Each of these compares with what is in the work tree, committed or not, and changes nothing in it.
 
@@ -115,9 +115,28 @@ verify-generated:
 verify-modules:
 	@go mod tidy -diff || { echo 'go.mod or go.sum is not tidy: run go mod tidy' >&2; exit 1; }
 
+# What the broker is made of: docs/DEPENDENCIES.md.
+.PHONY: verify-supply
+verify-supply:
+	@go mod verify
+	@go run ./test/supply check
+
 .PHONY: verify-api
 verify-api:
 	@$(BUF) breaking --against $(API_BASELINE) || { echo 'these changes break callers of the released API: see CONTRIBUTING.md' >&2; exit 1; }
+
+# Nothing is taken from the build cache, which would have the answer already: it takes a minute or two.
+.PHONY: reproducible
+reproducible: build ## build once more, in another folder and from nothing, and fail if the bytes differ
+	@dir=$$(mktemp -d) && trap 'chmod -R u+w "$$dir" && rm -rf "$$dir"' EXIT && mkdir -p "$$dir/some/other place" && \
+	git ls-files -z --cached --others --exclude-standard | tar --create --null --files-from=- --ignore-failed-read | tar --extract --directory "$$dir/some/other place" && \
+	GOCACHE="$$dir/cache" $(MAKE) --no-print-directory --directory "$$dir/some/other place" build VERSION='$(strip $(VERSION))' COMMIT='$(strip $(COMMIT))' && \
+	cmp bin/broker "$$dir/some/other place/bin/broker" && sha256sum bin/broker
+
+.PHONY: sbom
+sbom: build ## write bin/broker.cdx.json: what bin/broker is made of
+	@go run ./test/supply sbom -version '$(strip $(VERSION))' -commit '$(strip $(COMMIT))' bin/broker >bin/broker.cdx.json
+	@echo bin/broker.cdx.json
 
 # Change
 
