@@ -26,6 +26,8 @@ type config struct {
 	Etcd     etcdConfig
 	Election electionConfig
 	Snapshot snapshotConfig
+	Limits   limitsConfig
+	Audit    auditConfig
 	// Clients may use the gateway's WeChat-compatible paths. Names and secrets are unique.
 	Clients []gateway.Client
 	// Tokens has at least one element; names are unique.

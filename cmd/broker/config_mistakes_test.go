@@ -45,7 +45,7 @@ var configMistakes = []struct {
 		"broker.yaml:3:3: a field's name must be a word; broker config example shows what there is",
 	}},
 	{name: "unknown fields", text: minimal + "grcp: {listen: x}\ngrpc: {listn: ':1', 5ecre7: 1}\n", want: []string{
-		`broker.yaml:3:1: unknown field "grcp"; known here are clients, election, etcd, gateway, grpc, http, insecure_plaintext_store, log, plaintext, replica, snapshot and tokens`,
+		`broker.yaml:3:1: unknown field "grcp"; known here are audit, clients, election, etcd, gateway, grpc, http, insecure_plaintext_store, limits, log, plaintext, replica, snapshot and tokens`,
 		`broker.yaml:4:8: grpc: unknown field "listn"; known here are listen, max_connection_age and reflection`,
 		"broker.yaml:4:21: grpc: unknown field; known here are listen, max_connection_age and reflection",
 	}},
@@ -94,6 +94,29 @@ var configMistakes = []struct {
 	}},
 	{name: "a snapshot that is a folder", text: minimal + "snapshot: {file: /does/}\n", want: []string{
 		`broker.yaml:3:18: snapshot.file: "/does/" names a folder; write the name of a file after it`,
+	}},
+	{name: "an audit log without a place", text: minimal + "audit: {when_full: refuse}\n", want: []string{
+		"broker.yaml:3:8: audit: there is no place for the audit log; name a file, such as /var/log/tokenbroker/audit.log, or set stdout: true, or take the section away",
+	}},
+	{name: "an audit log with two places", text: minimal + "audit: {file: audit.log, stdout: true, when_full: panic}\n", want: []string{
+		"broker.yaml:3:34: audit.stdout: the audit log has one place; take audit.file or audit.stdout away",
+		`broker.yaml:3:51: audit.when_full: "panic" is not possible here; write continue or refuse`,
+	}},
+	{name: "an audit log with a relative path", text: minimal + "audit: {file: audit.log, every: 1s}\n", want: []string{
+		`broker.yaml:3:15: audit.file: "audit.log" is a relative path; write it from the root on, such as /var/log/tokenbroker/audit.log`,
+		`broker.yaml:3:26: audit: unknown field "every"; known here are file, stdout and when_full`,
+	}},
+	{name: "an audit log that is a folder", text: minimal + "audit: {file: /does/}\n", want: []string{
+		`broker.yaml:3:15: audit.file: "/does/" names a folder; write the name of a file after it`,
+	}},
+	{name: "an audit log in a folder that does not exist", text: minimal + "audit: {file: /does/not/exist/a.log}\n", want: []string{
+		`broker.yaml:3:15: audit.file: the folder "/does/not/exist" does not exist; make it, for the user that the broker runs as: mode 0700`,
+	}},
+	{name: "limits that leave nothing", text: minimal + "limits: {rate: 0, burst: many, streams: -1, connections: 0}\n", want: []string{
+		"broker.yaml:3:16: limits.rate: 0 is too small; write at least 1",
+		`broker.yaml:3:26: limits.burst: "many" is not a whole number; write a number such as 200`,
+		"broker.yaml:3:41: limits.streams: -1 is too small; write at least 1",
+		"broker.yaml:3:58: limits.connections: 0 is too small; write at least 1",
 	}},
 	{name: "wrong kinds", text: minimal + "grpc: 7\nlog: {level: [info]}\nhttp: {listen: {port: 1}}\n", want: []string{
 		"broker.yaml:3:7: grpc: a group of fields is expected here; broker config example shows what belongs into it",

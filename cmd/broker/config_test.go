@@ -246,6 +246,7 @@ func TestExampleShowsEverySettingAndIsRight(t *testing.T) {
 	}
 	for _, section := range []string{
 		"zzz: 1", "replica: {zzz: 1}", "grpc: {zzz: 1}", "http: {zzz: 1}", "log: {zzz: 1}", "election: {zzz: 1}", "snapshot: {zzz: 1}",
+		"limits: {zzz: 1}", "audit: {zzz: 1}",
 		"etcd: {zzz: 1}", "etcd: {tls: {zzz: 1}}", "etcd: {embedded: {zzz: 1}}", "etcd: {embedded: {peer_tls: {zzz: 1}}}", "etcd: {password: {zzz: 1}}",
 		"tokens: [{zzz: 1}]", "tokens: [{wechat: {zzz: 1}}]", "tokens: [{wechat: {}, refresh: [{zzz: 1}]}]", "tokens: [{wechat: {}, verify: {zzz: 1}}]",
 	} {
@@ -265,6 +266,8 @@ func TestExampleStatesTheDefaults(t *testing.T) {
 	}
 	for _, want := range []string{
 		"listen: " + cfg.GRPC.Listen, "listen: " + cfg.HTTP.Listen, "max_connection_age: " + short(cfg.GRPC.MaxConnectionAge),
+		"rate: " + itoa(cfg.Limits.Rate), "burst: " + itoa(cfg.Limits.Burst), "streams: " + itoa(cfg.Limits.Streams), "calls: " + itoa(cfg.Limits.Calls),
+		"connections: " + itoa(cfg.Limits.Connections), "connections_per_address: " + itoa(cfg.Limits.ConnectionsPerAddress),
 		"session_ttl: " + short(cfg.Election.SessionTTL), "namespace: " + cfg.Etcd.Namespace,
 		"Default: " + short(cfg.Tokens[0].Policy.Ahead) + " for stable, " + short(cfg.Tokens[1].Policy.Ahead) + " for classic, where it is at least " +
 			short(cfg.Tokens[1].Timing.LeastAhead()),

@@ -81,6 +81,7 @@ func (c *config) restartFor(next *config) []string {
 		{"etcd", c.Etcd, next.Etcd},
 		{"election", c.Election, next.Election},
 		{"snapshot", c.Snapshot, next.Snapshot},
+		{"audit", c.Audit, next.Audit},
 	} {
 		if !reflect.DeepEqual(s.a, s.b) {
 			sections = append(sections, s.name)
