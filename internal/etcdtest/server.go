@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"os"
 	"strconv"
@@ -18,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/tokenbroker/tokenbroker/internal/embedded"
+	"github.com/tokenbroker/tokenbroker/internal/netfault"
 )
 
 // startTimeout bounds the start of members. It is long because a loaded machine is slow, not etcd.
@@ -229,24 +229,12 @@ func Dial(tb testing.TB, endpoints []string, opts ...grpc.DialOption) *clientv3.
 	return client
 }
 
-// handedOut has the ports that FreeAddress has returned in this process: what listens there may have been stopped, and come back.
-var handedOut sync.Map
-
-// FreeAddress returns a loopback address that nobody listens on, and never the same one twice. Its port lies below the range from which
-// systems take ports for outgoing connections, so that it is still free when what was stopped there comes back.
+// FreeAddress returns a loopback address that nobody listens on: see netfault.FreeAddress.
 func FreeAddress(tb testing.TB) string {
 	tb.Helper()
-	for range 1000 {
-		port := 10000 + rand.IntN(22000)
-		if _, taken := handedOut.LoadOrStore(port, true); taken {
-			continue
-		}
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-		if l, err := net.Listen("tcp", address); err == nil {
-			_ = l.Close()
-			return address
-		}
+	address, err := netfault.FreeAddress("127.0.0.1", net.Listen)
+	if err != nil {
+		tb.Fatal(err)
 	}
-	tb.Fatal("found no free port")
-	return ""
+	return address
 }

@@ -3,7 +3,6 @@ package build_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -55,7 +54,7 @@ type broker struct {
 // serve starts a broker with one classic token. It ends with the test at the latest.
 func (h *house) serve(t *testing.T, env ...string) *broker {
 	t.Helper()
-	b := &broker{namespace: "/" + filepath.Base(t.Name()) + "/", points: freeAddress(t), ended: make(chan struct{})}
+	b := &broker{namespace: "/" + filepath.Base(t.Name()) + "/", points: etcdtest.FreeAddress(t), ended: make(chan struct{})}
 	file := filepath.Join(t.TempDir(), "broker.yaml")
 	text := fmt.Sprintf(`replica: {id: r1}
 plaintext: true
@@ -129,15 +128,4 @@ func eventually(t *testing.T, what string, condition func() bool) {
 			t.Fatalf("it never came about that %s", what)
 		}
 	}
-}
-
-// freeAddress returns a loopback address that nobody listened on a moment ago.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

@@ -2,11 +2,10 @@ package site
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"math/rand/v2"
 	"net"
 	"time"
+
+	"github.com/tokenbroker/tokenbroker/internal/netfault"
 )
 
 // dialTime is how long it is tried to reach a process that may have vanished: longer than anybody waits for a connection.
@@ -30,16 +29,8 @@ func dialFrom(ctx context.Context, from *namespace, address string) (c net.Conn,
 	return c, err
 }
 
-// freeAddress returns an address that nobody listens on. Its port lies below the range from which systems take ports for
-// outgoing connections, so that it is still free when a process comes back. It is not drawn from the run's seed, which would draw the same
-// for two runs at once.
+// freeAddress returns an address that nobody listens on there, nor will while a process that was stopped is away. It is not drawn from the
+// run's seed, which would draw the same for two runs at once.
 func freeAddress(at *namespace, ip string) (string, error) {
-	for range 1000 {
-		address := fmt.Sprintf("%s:%d", ip, 10000+rand.IntN(22000))
-		if l, err := listen(at, address); err == nil {
-			_ = l.Close()
-			return address, nil
-		}
-	}
-	return "", errors.New("finding a free port: there is none")
+	return netfault.FreeAddress(ip, func(_, address string) (net.Listener, error) { return listen(at, address) })
 }
