@@ -18,10 +18,32 @@ const listAge = time.Second
 // account is what a WeChat-compatible request asks for: the application, and the kind of token.
 type account struct{ appid, upstream string }
 
-// accounts finds the tokens of an account. The list that it keeps may be out of date: whoever gets a token by it must look whether it
-// is of that account.
+// listings finds the tokens of an account for a client. Each client has a list of its own, since it may show less than another's. The list
+// that is kept may be out of date: whoever gets a token by it must look whether it is of that account.
+type listings struct {
+	list listTokens
+
+	mu sync.Mutex
+	of map[string]*accounts // by the names of clients, of which there are as many as an operator wrote
+}
+
+type listTokens func(context.Context, *tokenbrokerv1.ListTokensRequest, ...grpc.CallOption) (*tokenbrokerv1.ListTokensResponse, error)
+
+// find is accounts.find for a client.
+func (l *listings) find(ctx context.Context, client string, of account, outdated *listing) ([]string, *listing, error) {
+	l.mu.Lock()
+	a := l.of[client]
+	if a == nil {
+		a = &accounts{list: l.list}
+		l.of[client] = a
+	}
+	l.mu.Unlock()
+	return a.find(ctx, of, outdated)
+}
+
+// accounts finds the tokens of an account for one client.
 type accounts struct {
-	list func(context.Context, *tokenbrokerv1.ListTokensRequest, ...grpc.CallOption) (*tokenbrokerv1.ListTokensResponse, error)
+	list listTokens
 
 	known atomic.Pointer[listing]
 	mu    sync.Mutex // held while a new list is fetched

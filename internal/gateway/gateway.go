@@ -5,10 +5,14 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
+	"github.com/tokenbroker/tokenbroker/internal/transport"
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
 
@@ -20,6 +24,10 @@ type Config struct {
 	Admission Admission
 	// AnyMode lets a WeChat-compatible request of one mode be answered with a token of the other where the account has none of its own.
 	AnyMode bool
+	// Certificates are what Run serves with. Default: plaintext.
+	Certificates *transport.Certificates
+	// MaxConnectionAge is how long a caller may keep a connection. Default: for ever.
+	MaxConnectionAge time.Duration
 	// Logger gets what goes wrong here. Default: nothing is logged.
 	Logger *slog.Logger
 }
@@ -31,8 +39,11 @@ type Gateway struct {
 	anyMode   bool
 	log       *slog.Logger
 
+	certificates *transport.Certificates
+	maxAge       time.Duration
+
 	mux      *runtime.ServeMux // the paths under /v1
-	accounts accounts
+	listings *listings
 	metrics  metrics
 	watches  chan struct{} // has one element for each open watch
 
@@ -48,12 +59,13 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	conn := &orderly{cfg.Conn, make(chan struct{}, maxWaits)}
+	conn := &orderly{forwarding{cfg.Conn}, make(chan struct{}, maxWaits)}
 	g := &Gateway{
 		broker: tokenbrokerv1.NewTokenBrokerServiceClient(conn), admission: cfg.Admission, anyMode: cfg.AnyMode, log: cfg.Logger,
+		certificates: cfg.Certificates, maxAge: cfg.MaxConnectionAge,
 		metrics: newMetrics(), watches: make(chan struct{}, maxWatches), draining: make(chan struct{}),
 	}
-	g.accounts.list = g.broker.ListTokens
+	g.listings = &listings{list: g.broker.ListTokens, of: map[string]*accounts{}}
 	var err error
 	if g.mux, err = g.jsonPaths(conn); err != nil {
 		return nil, fmt.Errorf("binding paths: %w", err)
@@ -72,6 +84,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, loopback bool) {
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
 	a.allow(maxWait + answerTime)
+	if g.aged(r) {
+		header.Set("Connection", "close")
+	}
 	if err := a.readBody(r); err != nil {
 		g.refuse(a, err, errDataFormat)
 		return
@@ -80,6 +95,13 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, loopback bool) {
 		g.refuse(a, err, &errcode{40066, "invalid url: " + err.Error()})
 		return
 	}
+	from, err := g.certificates.CallerOf(r)
+	if err != nil {
+		header.Set("Connection", "close") // the next may begin with a certificate that is valid
+		g.refuse(a, status.Error(codes.Unauthenticated, err.Error()), errSecret)
+		return
+	}
+	r = r.WithContext(comingFrom(r.Context(), from))
 	switch {
 	case isWeChatPath(r.URL.Path):
 		g.serveWeChat(a, r)

@@ -25,9 +25,11 @@ func onLoopback(l net.Listener) bool {
 // foreign is the refusal of a request that a browser may have sent for a page of somebody else; nil for other requests.
 //
 // A page can have the name of its own site lead to a loopback address (DNS rebinding), and then read whatever is answered there. The browser
-// still says that name as the Host, so where this host alone is served no name counts but localhost, and on WeChat's paths that of WeChat,
-// which some SDKs go on sending when only the address has been changed. A page that does not do so can read no answer, since none allows
-// it to, but could send orders blindly.
+// still says that name as the Host, so where this host alone is served without TLS no name counts but localhost, and on WeChat's paths that
+// of WeChat, which some SDKs go on sending when only the address has been changed. A page that does not do so can read no answer, since
+// none allows it to, but could send orders blindly.
+//
+// With TLS a browser ends the connection by itself: the certificate is not of that site. And who serves by TLS on loopback has a name for it.
 func foreign(r *http.Request, loopback bool) error {
 	name := (&url.URL{Host: r.Host}).Hostname()
 	if loopback && !isOwnHost(name) && !(isWeChatPath(r.URL.Path) && strings.EqualFold(name, weChatHost)) {

@@ -109,7 +109,7 @@ func (g *Gateway) tokenFor(ctx context.Context, r *http.Request, asked *wechatRe
 	default:
 		return nil, errSecret
 	}
-	ctx, err := runtime.AnnotateContext(ctx, g.mux, r, tokenbrokerv1.TokenBrokerService_GetToken_FullMethodName)
+	ctx, err := runtime.AnnotateContext(comingFromClient(ctx, client), g.mux, r, tokenbrokerv1.TokenBrokerService_GetToken_FullMethodName)
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +159,7 @@ func (g *Gateway) search(ctx context.Context, client *Client, appid string, kind
 		of := account{appid, kind}
 		var names []string
 		var err error
-		if names, l, err = g.accounts.find(ctx, of, outdated); err != nil {
+		if names, l, err = g.listings.find(ctx, client.Name, of, outdated); err != nil {
 			return "", of, l, err
 		}
 		for _, name := range names {

@@ -35,8 +35,9 @@ type Config struct {
 
 // Certificates are what a server shows, and whom it believes. They follow their files. They are a prometheus.Collector, too.
 type Certificates struct {
-	cfg     Config
-	present atomic.Pointer[material]
+	cfg         Config
+	present     atomic.Pointer[material]
+	connections connections
 
 	mu     sync.Mutex // held while the files are read
 	broken string     // the error that was logged last, as long as it lasts
@@ -66,7 +67,7 @@ func Open(cfg Config) (*Certificates, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Certificates{cfg: cfg}
+	c := &Certificates{cfg: cfg, connections: connections{open: map[*connection]struct{}{}}}
 	c.present.Store(m)
 	c.makeMetrics()
 	return c, nil
@@ -90,11 +91,12 @@ func (c *Certificates) Run(ctx context.Context) error {
 }
 
 // Reload looks at the files now. If they have changed and are in order, connections that begin from now on see what they hold; if they are
-// not, everything stays as it is, which is logged once and returned. Connections that are open go on in either case, but of a caller's
-// certificate see OriginOf. It blocks as long as reading does.
+// not, everything stays as it is, which is logged once and returned. Connections that are open go on, unless the certificate of the caller
+// is no longer valid by what is present then. It blocks as long as reading does.
 func (c *Certificates) Reload() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	defer c.closeInvalid()
 	next, err := c.changed()
 	if err != nil {
 		c.failedReloads.Inc()
@@ -112,6 +114,12 @@ func (c *Certificates) Reload() error {
 	}
 	c.warn()
 	return nil
+}
+
+func (c *Certificates) closeInvalid() {
+	if n := c.connections.closeInvalid(c.present.Load()); n > 0 {
+		c.cfg.Logger.Info("closed connections whose callers' certificates have ended, or are of authorities that are not in client_ca_file any longer", "connections", n)
+	}
 }
 
 // changed returns what the files hold; nil if that is what is present.
@@ -155,35 +163,39 @@ func (c *Certificates) caller(state *tls.ConnectionState) (*x509.Certificate, er
 	if len(state.PeerCertificates) == 0 {
 		return nil, nil
 	}
-	leaf := state.PeerCertificates[0]
-	m, now := c.present.Load(), time.Now()
+	if err := c.present.Load().vouches(state, time.Now()); err != nil {
+		return nil, err
+	}
+	return state.PeerCertificates[0], nil
+}
+
+// vouches is nil if the certificate that a connection began with would be taken at a time.
+func (m *material) vouches(state *tls.ConnectionState, at time.Time) error {
 	for _, chain := range state.VerifiedChains {
-		if m.trusts(chain, now) {
-			return leaf, nil
+		if m.trusts(chain, at) {
+			return nil
 		}
+	}
+	if m.pool == nil {
+		return refused("certificates of callers are not taken any longer")
 	}
 	// Its authority may have been replaced by a newer certificate of the same key.
 	others := x509.NewCertPool()
 	for _, cert := range state.PeerCertificates[1:] {
 		others.AddCert(cert)
 	}
-	if m.pool == nil {
-		return nil, refused("certificates of callers are not taken any longer")
-	}
-	if _, err := leaf.Verify(x509.VerifyOptions{
-		Roots: m.pool, Intermediates: others, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	if _, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{
+		Roots: m.pool, Intermediates: others, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}); err != nil {
-		return nil, refused("the certificate that the connection began with is not valid any longer: connect with a new one")
+		return refused("the certificate that the connection began with is not valid any longer: connect with a new one")
 	}
-	return leaf, nil
+	return nil
 }
 
 // trusts reports whether a chain that was verified once still leads to an authority, and nothing of it has expired.
-func (m *material) trusts(chain []*x509.Certificate, now time.Time) bool {
-	for _, link := range chain {
-		if now.After(link.NotAfter) {
-			return false
-		}
+func (m *material) trusts(chain []*x509.Certificate, at time.Time) bool {
+	if at.After(firstEnd(chain)) {
+		return false
 	}
 	for _, authority := range m.authorities {
 		if authority.Equal(chain[len(chain)-1]) {

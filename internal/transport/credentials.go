@@ -32,7 +32,8 @@ func (s serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.
 	if inMemory(raw.LocalAddr()) {
 		return raw, memoryInfo{}, nil
 	}
-	conn := tls.Server(raw, s.certificates.present.Load().grpc)
+	present := s.certificates.present.Load()
+	conn := tls.Server(raw, present.grpc)
 	if err := conn.Handshake(); err != nil { //nolint:noctx // there is no context here; the connection has a deadline
 		s.certificates.failedHandshakes.Inc()
 		raw.Close()
@@ -45,7 +46,14 @@ func (s serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.
 		raw.Close()
 		return nil, nil, errNoALPN
 	}
-	return conn, info, nil
+	if len(info.State.VerifiedChains) == 0 {
+		return conn, info, nil
+	}
+	own := &connection{
+		Conn: conn, raw: raw, state: info.State, of: &s.certificates.connections, checked: present, expires: firstEnd(info.State.VerifiedChains[0]),
+	}
+	own.of.add(own)
+	return own, info, nil
 }
 
 var errNoALPN = errors.New("the client does not say in the handshake (ALPN) that it speaks HTTP/2")

@@ -19,6 +19,13 @@
 // touched.
 //
 // There are no session tickets, so no connection begins without the caller's certificate being verified. One that has begun may last longer
-// than the certificate, or than the trust in its authority. So the chain is looked at in each call: one that has expired, or leads to no
-// authority of now, is refused, and the caller must connect anew. No connection lives longer than the maximum age, and its grace, anyway.
+// than the certificate, or than the trust in its authority. So the chain is looked at in each call, and each few seconds on each connection of
+// gRPC, which is closed a little before the chain ends, and when it leads to none of the present authorities: streams end with it. A caller
+// who has a newer certificate by then connects with that, and sees a connection that broke. Over HTTP the request is refused and the connection
+// closed; a stream of events goes on until the call behind it ends, which is what the maximum age of the connection in memory bounds.
+//
+// # Doors
+//
+// A Door bounds the connections of a listener, in all and by address, and closes what is beyond at once: those that are open are not
+// disturbed by those who knock. How long a connection may take for its handshake, and be idle, is set where it is served.
 package transport

@@ -81,12 +81,7 @@ func (cfg Config) material(c contents) (*material, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cert_file %s and key_file %s are no pair: %w", cfg.CertFile, cfg.KeyFile, err)
 	}
-	m.expires = chain[0].NotAfter
-	for _, link := range chain[1:] {
-		if link.NotAfter.Before(m.expires) {
-			m.expires = link.NotAfter
-		}
-	}
+	m.expires = firstEnd(chain)
 	base := &tls.Config{
 		Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13,
 		// A ticket would let a caller in whose certificate or authority has been taken back since. Connections are few and live long.
