@@ -3,8 +3,10 @@ package access
 import (
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -12,6 +14,8 @@ import (
 // Config says how callers may prove who they are.
 type Config struct {
 	Certificates Certificates
+	// Issuers are those whose JSON Web Tokens are taken.
+	Issuers []Issuer
 	// Tokens are the static tokens; names and hashes are unique.
 	Tokens []StaticToken
 	Logger *slog.Logger
@@ -27,34 +31,109 @@ type Authenticator struct {
 type methods struct {
 	certificates Certificates
 	static       map[[sha256.Size]byte]Caller
+	issuers      map[string]*issuer // by iss
+	known        *verdicts
+	// replaced is closed when others take their place.
+	replaced chan struct{}
 }
 
 // NewAuthenticator returns an Authenticator. It starts nothing.
 func NewAuthenticator(cfg Config) (*Authenticator, error) {
 	a := &Authenticator{log: cfg.Logger}
+	a.methods.Store(&methods{replaced: make(chan struct{})})
 	if err := a.Configure(cfg); err != nil {
 		return nil, err
 	}
 	return a, nil
 }
 
-// Configure replaces how callers may prove who they are, but for the logger. After an error everything is as before.
+// Configure replaces how callers may prove who they are, but for the logger. It reads the issuers' files; what an issuer that did not change
+// has told of its keys stays known. After an error everything is as before. Not to be called twice at once.
 func (a *Authenticator) Configure(cfg Config) error {
 	if err := cfg.Certificates.validate(); err != nil {
 		return err
 	}
-	m := &methods{certificates: cfg.Certificates, static: make(map[[sha256.Size]byte]Caller, len(cfg.Tokens))}
+	before := a.methods.Load()
+	m := &methods{
+		certificates: cfg.Certificates, static: make(map[[sha256.Size]byte]Caller, len(cfg.Tokens)),
+		issuers: make(map[string]*issuer, len(cfg.Issuers)), known: newVerdicts(), replaced: make(chan struct{}),
+	}
 	for _, t := range cfg.Tokens {
 		m.static[t.SHA256] = Caller{Identities: []Identity{KindToken + Identity(t.Name)}}
 	}
-	a.methods.Store(m)
+	for _, i := range cfg.Issuers {
+		made, err := a.issuer(i, before)
+		if err != nil {
+			return err
+		}
+		if twin, taken := m.issuers[i.Issuer]; taken {
+			return fmt.Errorf("the issuers %s and %s are the same: both have %q", twin.Name, i.Name, i.Issuer)
+		}
+		m.issuers[i.Issuer] = made
+	}
+	close(a.methods.Swap(m).replaced)
 	return nil
 }
 
-// Run blocks until ctx ends.
+// issuer makes an issuer ready. Keys in a file are read at once, so that a file that is of no use is known now.
+func (a *Authenticator) issuer(i Issuer, before *methods) (*issuer, error) {
+	if i.Claim == "" {
+		i.Claim = "sub"
+	}
+	if i.Keys.File == "" && i.Keys.Discovery == "" {
+		i.Keys.Discovery = i.Issuer
+	}
+	if err := i.validate(); err != nil {
+		return nil, err
+	}
+	made := &issuer{Issuer: i}
+	of := owner{i.Name, i.Issuer, i.Keys}
+	if old := before.issuers[i.Issuer]; old != nil && old.keys.owner == of {
+		made.keys = old.keys
+	} else {
+		made.keys = newKeyring(of, a.log)
+	}
+	if i.Keys.File != "" {
+		if err := made.keys.load(context.Background()); err != nil { // files only: nothing to wait for
+			return nil, fmt.Errorf("issuer %s: %w", i.Name, err)
+		}
+	}
+	return made, nil
+}
+
+// Run gets the issuers' keys, now and regularly, until ctx ends. Before it runs no token of an issuer with OIDC discovery is taken.
 func (a *Authenticator) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
+	var all sync.WaitGroup
+	defer all.Wait()
+	running := map[*keyring]context.CancelFunc{}
+	defer func() {
+		for _, stop := range running {
+			stop()
+		}
+	}()
+	for {
+		m := a.methods.Load()
+		wanted := map[*keyring]bool{}
+		for _, i := range m.issuers {
+			wanted[i.keys] = true
+			if running[i.keys] == nil {
+				own, stop := context.WithCancel(ctx)
+				running[i.keys] = stop
+				all.Go(func() { i.keys.run(own) })
+			}
+		}
+		for k, stop := range running {
+			if !wanted[k] {
+				stop()
+				delete(running, k)
+			}
+		}
+		select {
+		case <-m.replaced:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // Authenticate returns who is calling. Every credential that was brought must be valid. Errors are of kind ErrUnauthenticated and say to
@@ -98,9 +177,29 @@ func (c Caller) and(other Caller) Caller {
 }
 
 // bearer returns whose the token is.
-func (m *methods) bearer(_ context.Context, raw string) (Caller, error) {
-	if c, ok := m.static[sha256.Sum256([]byte(raw))]; ok {
+func (m *methods) bearer(ctx context.Context, raw string) (Caller, error) {
+	if len(m.static) == 0 && len(m.issuers) == 0 {
+		return Caller{}, refuse("bearer tokens are not taken here; bring none")
+	}
+	sum := sha256.Sum256([]byte(raw))
+	if c, ok := m.static[sum]; ok {
 		return c, nil
 	}
-	return Caller{}, refuse("the bearer token is nobody's; use the secret that broker caller create printed, or none")
+	if c, ok := m.known.get(sum); ok {
+		return c, nil
+	}
+	jws, claims, err := parseJWT(raw)
+	if err != nil {
+		return Caller{}, err
+	}
+	i, ok := m.issuers[claims.Issuer]
+	if !ok {
+		return Caller{}, refuse("the bearer token's issuer %.200q is not one of those that are believed here; bring a token of one that is", claims.Issuer)
+	}
+	c, keys, err := i.verify(ctx, jws, claims)
+	if err != nil {
+		return Caller{}, err
+	}
+	m.known.put(sum, verdict{c, i.keys, keys})
+	return c, nil
 }
