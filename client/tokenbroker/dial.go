@@ -1,6 +1,7 @@
 package tokenbroker
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -81,8 +82,9 @@ func dial(target string, cfg config) (*grpc.ClientConn, error) {
 	if len(hosts) > 0 {
 		brokers := manual.NewBuilderWithScheme("brokers")
 		var state resolver.State
+		named := cfg.transport.Info().ServerName //nolint:staticcheck // by which gRPC itself goes, for a single host
 		for _, host := range hosts {
-			state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: host, ServerName: host}}})
+			state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: host, ServerName: cmp.Or(named, host)}}})
 		}
 		brokers.InitialState(state)
 		options = append(options, grpc.WithResolvers(brokers))

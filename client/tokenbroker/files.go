@@ -79,6 +79,9 @@ type fileCredentials struct {
 
 // ClientHandshake implements credentials.TransportCredentials.
 func (c *fileCredentials) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	if c.files.ServerName != "" {
+		authority = c.files.ServerName // which gRPC would take for the name in any case
+	}
 	cfg, err := c.files.Config()
 	if err != nil {
 		return nil, nil, err // gRPC closes the connection, and tries again

@@ -183,8 +183,17 @@ func TestFilesOfACallerAreReadAnewForEachConnection(t *testing.T) {
 func TestABrokerIsBelievedUnderTheNameOfItsTargetOrTheOneGiven(t *testing.T) {
 	a := certtest.New(t)
 	address, _ := serve(t, "127.0.0.1:0", serverSide(t, a.Issue(t, certtest.Leaf{DNS: []string{"broker.example.org"}}), nil))
-	if got := asks(t, address, tokenbroker.WithTLSFiles(tokenbroker.TLSFiles{CAFile: a.File, ServerName: "broker.example.org"})); got != "nobody" {
-		t.Errorf("a caller without credentials was taken for %q", got)
+	files := tokenbroker.TLSFiles{CAFile: a.File, ServerName: "broker.example.org"}
+	cfg, err := files.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range []string{address, address + ",127.0.0.1:1"} {
+		for how, option := range map[string]tokenbroker.Option{"files": tokenbroker.WithTLSFiles(files), "a configuration": tokenbroker.WithTLS(cfg)} {
+			if got := asks(t, target, option); got != "nobody" {
+				t.Errorf("at %s by %s, a caller without credentials was taken for %q", target, how, got)
+			}
+		}
 	}
 	creds, err := tokenbroker.TLSFiles{CAFile: a.File}.Credentials()
 	if err != nil {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tokenbroker/tokenbroker/client/tokenbroker"
 	"github.com/tokenbroker/tokenbroker/internal/agent"
 )
 
@@ -55,7 +54,7 @@ Exit codes:
 		Args: cobra.NoArgs,
 	}
 	f := cmd.Flags()
-	a.addServers(cmd)
+	a.addConnection(cmd)
 	f.StringVar(&a.listen, "listen", "", "serve gRPC here: unix:///PATH, or a loopback host:port")
 	f.StringVar(&a.listenHTTP, "http-listen", "", "serve HTTP here: unix:///PATH, or a loopback host:port")
 	f.Var(&a.socketMode, "socket-mode", "permissions of unix sockets")
@@ -66,14 +65,14 @@ Exit codes:
 	f.BoolVar(&a.anyMode, "wechat-any-mode", false, "answer WeChat's calls for a stable token with a classic one, and the other way round, where there is no other")
 	f.StringVar(&a.level, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&a.format, "log-format", "text", "text or json")
-	cmd.PreRunE = func(*cobra.Command, []string) error { return a.settle() }
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error { return a.settle(cmd) }
 	cmd.RunE = carryOut(func(ctx context.Context, _ []string) error { return a.run(ctx) })
 	return cmd
 }
 
 // settle checks the whole command line.
-func (a *agentFlags) settle() error {
-	if err := a.settleServers(); err != nil {
+func (a *agentFlags) settle(cmd *cobra.Command) error {
+	if err := a.settleConnection(cmd); err != nil {
 		return err
 	}
 	if err := a.log.Level.UnmarshalText([]byte(a.level)); err != nil {
@@ -104,7 +103,7 @@ func (a *agentFlags) settle() error {
 func (a *agentFlags) run(ctx context.Context) error {
 	log := newLogger(a.err, a.log)
 	cfg := agent.Config{
-		Target: strings.Join(a.servers, ","), Options: []tokenbroker.Option{tokenbroker.WithInsecure()},
+		Target: strings.Join(a.servers, ","), Options: a.clientOptions(),
 		Tokens: a.tokens, Files: a.files, AnyMode: a.anyMode, Logger: log,
 	}
 	var err error
@@ -117,7 +116,7 @@ func (a *agentFlags) run(ctx context.Context) error {
 		}
 		return err
 	}
-	log.Info("starting", "version", thisBuild().Version, "servers", cfg.Target, "grpc", where(cfg.GRPC), "http", where(cfg.HTTP),
+	log.Info("starting", "version", thisBuild().Version, "servers", cfg.Target, "tls", a.tls, "grpc", where(cfg.GRPC), "http", where(cfg.HTTP),
 		"tokens", len(a.tokens), "files", len(a.files))
 	if err := agent.Run(ctx, cfg); err != nil {
 		return err

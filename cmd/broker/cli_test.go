@@ -84,15 +84,21 @@ func (b *fakeBroker) ResignLeadership(context.Context, *tokenbrokerv1.ResignLead
 }
 
 // start serves the fake on a free port until the test ends.
-func (b *fakeBroker) start(t *testing.T) string {
+func (b *fakeBroker) start(t *testing.T, opts ...grpc.ServerOption) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	return b.startOn(t, "tcp", "127.0.0.1:0", opts...)
+}
+
+// startOn is start on any address.
+func (b *fakeBroker) startOn(t *testing.T, network, address string, opts ...grpc.ServerOption) string {
+	t.Helper()
+	listener, err := net.Listen(network, address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.health = health.NewServer()
 	b.health.SetServingStatus(tokenbrokerv1.TokenBrokerService_ServiceDesc.ServiceName, healthpb.HealthCheckResponse_SERVING)
-	server := grpc.NewServer()
+	server := grpc.NewServer(opts...)
 	healthpb.RegisterHealthServer(server, b.health)
 	tokenbrokerv1.RegisterTokenBrokerServiceServer(server, b)
 	tokenbrokerv1.RegisterAdminServiceServer(server, b)

@@ -27,6 +27,7 @@ const (
 // client is what every command that calls a broker has in common.
 type client struct {
 	console
+	security
 	servers []string
 	timeout time.Duration
 	output  string
@@ -37,7 +38,7 @@ type client struct {
 func newClient(c console, cmd *cobra.Command, timeout time.Duration, outputs ...string) *client {
 	cl := &client{console: c, outputs: outputs}
 	f := cmd.Flags()
-	cl.addServers(cmd)
+	cl.addConnection(cmd)
 	f.DurationVar(&cl.timeout, "timeout", timeout, "how long the command may take (env "+timeoutVariable+")")
 	if len(outputs) > 0 {
 		f.StringVarP(&cl.output, "output", "o", outputs[0], "form of the output: "+enumerate(outputs, "or"))
@@ -47,13 +48,15 @@ func newClient(c console, cmd *cobra.Command, timeout time.Duration, outputs ...
 	return cl
 }
 
-// addServers adds the flag that says whom to call.
-func (c *client) addServers(cmd *cobra.Command) {
-	cmd.Flags().StringSliceVar(&c.servers, "server", nil, "host:port of a broker; several, by commas, share the calls (env "+serverVariable+", default "+defaultServer+")")
+// addConnection adds the flags that say whom to call, and how.
+func (c *client) addConnection(cmd *cobra.Command) {
+	cmd.Flags().StringSliceVar(&c.servers, "server", nil,
+		"host:port of a broker, or unix:///PATH of an agent; several, by commas, share the calls (env "+serverVariable+", default "+defaultServer+")")
+	c.security.addFlags(cmd)
 }
 
-// settleServers takes whom to call from the environment if no flag says it, and checks it.
-func (c *client) settleServers() error {
+// settleConnection takes what no flag says of whom to call, and how, from the environment, and checks it.
+func (c *client) settleConnection(cmd *cobra.Command) error {
 	if text, _ := c.env.Getenv(serverVariable); len(c.servers) == 0 && text != "" {
 		c.servers = strings.Split(text, ",")
 	}
@@ -62,16 +65,16 @@ func (c *client) settleServers() error {
 	}
 	for i, server := range c.servers {
 		c.servers[i] = strings.TrimSpace(server)
-		if _, _, err := net.SplitHostPort(c.servers[i]); err != nil {
+		if _, _, err := net.SplitHostPort(c.servers[i]); err != nil && !isSocket(c.servers[i]) {
 			return fmt.Errorf("server %q is not host:port", server)
 		}
 	}
-	return nil
+	return c.security.settle(cmd, c.env, c.servers)
 }
 
 // settle takes what was not said by flags from the environment, and checks all of it.
 func (c *client) settle(cmd *cobra.Command) error {
-	if err := c.settleServers(); err != nil {
+	if err := c.settleConnection(cmd); err != nil {
 		return err
 	}
 	if text, _ := c.env.Getenv(timeoutVariable); text != "" && !cmd.Flags().Changed("timeout") {
@@ -108,28 +111,45 @@ const (
 }`
 )
 
-// dial returns a connection to the brokers. It does not wait until one is reached. Proxies of the environment are not used: they
-// would see the tokens.
+// dial returns a connection to brokers, unencrypted if opts do not say otherwise. It does not wait until one is reached. Proxies of the
+// environment are not used: they would see the tokens.
 func dial(servers []string, serviceConfig string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 	brokers := manual.NewBuilderWithScheme("brokers")
 	var state resolver.State
 	for _, server := range servers {
-		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: server}}})
+		address := resolver.Address{Addr: server}
+		if !isSocket(server) {
+			address.ServerName = server // each shows a certificate of its own
+		}
+		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{address}})
 	}
 	brokers.InitialState(state)
-	return grpc.NewClient("brokers:///"+servers[0], append(opts,
+	return grpc.NewClient("brokers:///"+servers[0], append([]grpc.DialOption{
 		grpc.WithResolvers(brokers),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultServiceConfig(serviceConfig),
-		grpc.WithNoProxy())...)
+		grpc.WithNoProxy(),
+	}, opts...)...)
+}
+
+// dial returns a connection to the brokers of the command line, secured as that says.
+func (c *client) dial(serviceConfig string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
+	secure, err := c.security.dialOptions()
+	if err == nil {
+		var conn *grpc.ClientConn
+		if conn, err = dial(c.servers, serviceConfig, append(opts, secure...)...); err == nil {
+			return conn, nil
+		}
+	}
+	return nil, fmt.Errorf("preparing the connection: %w", err)
 }
 
 // call makes one call within the time allowed, and closes the connection.
 func (c *client) call(ctx context.Context, serviceConfig string, do func(context.Context, *grpc.ClientConn, ...grpc.CallOption) error) error {
 	var refused refusals
-	conn, err := dial(c.servers, serviceConfig, grpc.WithStatsHandler(&refused))
+	conn, err := c.dial(serviceConfig, grpc.WithStatsHandler(&refused))
 	if err != nil {
-		return fmt.Errorf("preparing the connection: %w", err)
+		return err
 	}
 	defer func() { _ = conn.Close() }()
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
@@ -143,7 +163,7 @@ func (c *client) call(ctx context.Context, serviceConfig string, do func(context
 
 // callError is err with what is needed to explain it: who was asked, and who answered if anyone did.
 func (c *client) callError(err error, from *peer.Peer) error {
-	e := &callError{servers: c.servers, status: status.Convert(err)}
+	e := &callError{servers: c.servers, security: &c.security, status: status.Convert(err)}
 	if from.Addr != nil {
 		e.peer = from.Addr.String()
 	}

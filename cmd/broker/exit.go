@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,8 @@ const (
 	exitUnavailable = 3
 	exitExhausted   = 4
 	exitDeadline    = 5
+	exitUnknown     = 6
+	exitDenied      = 7
 	exitUsage       = 64
 	exitInterrupted = 130
 )
@@ -36,6 +39,8 @@ const exitHelp = `Exit codes, where a command does not document its own:
   3  no broker answers, or no living token can be promised now
   4  quota or spacing do not allow it now; the message says when to come back
   5  the time given by --timeout was not enough
+  6  the broker does not know who is calling, or does not accept what should prove it
+  7  whom it takes the caller for may not do that
   64 the command line is wrong
   130 interrupted`
 
@@ -67,9 +72,10 @@ func failed(command string, err error) *outcome {
 // callError is a call to a broker that failed.
 type callError struct {
 	// Servers are those that were asked, and Peer the one that answered; empty if none did.
-	servers []string
-	peer    string
-	status  *status.Status
+	servers  []string
+	peer     string
+	security *security
+	status   *status.Status
 }
 
 func (e *callError) Error() string { return e.status.Message() }
@@ -99,6 +105,22 @@ func remedyFor(reason string) string {
 	}
 }
 
+// remedy says what a caller can do whom the broker does not let in, or who asked somebody else than a broker.
+func (e *callError) remedy() string {
+	switch {
+	case e.status.Code() == codes.Unauthenticated && e.security.anonymous():
+		return "show who you are: --cert-file and --key-file, or --bearer-token-file"
+	case e.status.Code() == codes.Unauthenticated:
+		return "see that the certificate or token has not expired, and that the broker's authentication knows its authority, issuer or line"
+	case e.status.Code() == codes.PermissionDenied:
+		return "have a rule for it added to the broker's policy; broker policy test tells there which one decides"
+	case e.status.Code() == codes.Unimplemented && isSocket(e.servers[0]):
+		return "this is about one broker: name it by --server host:port. An agent only hands out tokens"
+	default:
+		return ""
+	}
+}
+
 func (e *callError) exitCode() int {
 	switch {
 	case e.unreachable():
@@ -115,6 +137,10 @@ func (e *callError) exitCode() int {
 		return exitExhausted
 	case codes.DeadlineExceeded:
 		return exitDeadline
+	case codes.Unauthenticated:
+		return exitUnknown
+	case codes.PermissionDenied:
+		return exitDenied
 	default:
 		return exitFailed
 	}
@@ -163,8 +189,9 @@ func (e *callError) explain() string {
 	case e.unreachable():
 		what = "no broker answers"
 		line("server", strings.Join(e.servers, ", "))
-		line("cause", connectionTrouble(e.status.Message()))
-		line("remedy", "name a broker by --server or "+serverVariable+", or give it more time by --timeout")
+		cause, remedy := connectionTrouble(e.status.Message(), e.security)
+		line("cause", cause)
+		line("remedy", cmp.Or(remedy, "name a broker by --server or "+serverVariable+", or give it more time by --timeout"))
 		return what + "\n" + strings.Join(lines, "\n")
 	}
 	line("server", e.peer)
@@ -183,7 +210,7 @@ func (e *callError) explain() string {
 			retry = "in " + span(e.pause())
 		}
 	}
-	line("remedy", remedy)
+	line("remedy", cmp.Or(e.remedy(), remedy))
 	line("retry", retry)
 	return what + "\n" + strings.Join(lines, "\n")
 }
@@ -197,12 +224,4 @@ func (e *callError) what() string {
 		}
 	}
 	return text
-}
-
-// connectionTrouble takes gRPC's wrapping off a dial error.
-func connectionTrouble(message string) string {
-	if _, after, ok := strings.Cut(message, "desc = "); ok {
-		message = after
-	}
-	return strings.Trim(strings.TrimPrefix(message, "transport: "), `"`)
 }

@@ -19,17 +19,28 @@ func healthcheckCommand(c console) *cobra.Command {
 		Short: "Ask whether a broker serves, for probes",
 		Long: `Asks one broker for its health: by gRPC's health protocol or, with --http, by its HTTP address.
 
+With --http https://... the certificate is checked by --ca-file, or against the system's authorities; --cert-file is for a broker that wants one
+from everybody. A bearer token is not sent: probes are answered to whoever can connect.
+
 Exit codes:
   0  it serves
   1  it does not serve, or nothing answers
   64 the command line is wrong`,
 		Example: `  broker healthcheck
-  broker healthcheck --http http://127.0.0.1:7780/readyz`,
+  broker healthcheck --http http://127.0.0.1:7780/readyz
+  broker healthcheck --ca-file /etc/tokenbroker/ca.pem --http https://127.0.0.1:7780/readyz`,
 		Args: cobra.NoArgs,
 	}
 	cl := newClient(c, cmd, 2*time.Second)
+	settle := cmd.PreRunE
 	address := cmd.Flags().String("http", "", "ask this URL instead")
 	service := cmd.Flags().String("service", "", "the gRPC service to ask for (default: the whole server)")
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		if *address != "" {
+			cl.servers = []string{defaultServer} // nobody else is called
+		}
+		return settle(cmd, args)
+	}
 	cmd.RunE = carryOut(func(ctx context.Context, _ []string) error {
 		ask := cl.askGRPC
 		if *address != "" {
@@ -70,7 +81,11 @@ func (c *client) askHTTP(ctx context.Context, url string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	direct := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // a probe is not for proxies
+	secure, err := c.files.Config()
+	if err != nil {
+		return "", err
+	}
+	direct := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: secure}} // a probe is not for proxies
 	resp, err := direct.Do(req)
 	if err != nil {
 		return "", err

@@ -35,6 +35,8 @@ Exit codes:
   2  there is no leader
   3  no broker answers
   4  the broker that answers is cut off from etcd, and cannot know who leads; ask another
+  6  the broker does not know who is calling
+  7  it knows, and the caller may not see this
   64 the command line is wrong`,
 		Args: cobra.NoArgs,
 	}
@@ -47,7 +49,9 @@ Exit codes:
 		})
 		if err != nil {
 			done := failed("status", err)
-			done.code = exitUnavailable
+			if done.code != exitUnknown && done.code != exitDenied {
+				done.code = exitUnavailable
+			}
 			return done
 		}
 		if cl.output == asJSON {

@@ -37,9 +37,9 @@ The table shows tokens shortened; -o value prints each whole, -o json prints eac
 	cl := newClient(c, cmd, 10*time.Second, asTable, asJSON, asValue)
 	cmd.ValidArgsFunction = cl.completeNames
 	cmd.RunE = carryOut(func(ctx context.Context, args []string) error {
-		conn, err := dial(cl.servers, callerConfig)
+		conn, err := cl.dial(callerConfig)
 		if err != nil {
-			return fmt.Errorf("preparing the connection: %w", err)
+			return err
 		}
 		defer func() { _ = conn.Close() }()
 		if cl.output == asTable {
