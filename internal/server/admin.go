@@ -13,8 +13,13 @@ import (
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
 
-// GetStatus implements the method of that name. It never blocks and asks nobody: it is for the hour in which nothing answers.
-func (s *Server) GetStatus(context.Context, *tokenbrokerv1.GetStatusRequest) (*tokenbrokerv1.GetStatusResponse, error) {
+// GetStatus implements the method of that name: of the replica and the cluster whole, and of the tokens those whose status the caller may see.
+// It never blocks and asks nobody: it is for the hour in which nothing answers.
+func (s *Server) GetStatus(ctx context.Context, _ *tokenbrokerv1.GetStatusRequest) (*tokenbrokerv1.GetStatusResponse, error) {
+	tokens, err := s.shown(visitOf(ctx))
+	if err != nil {
+		return nil, err
+	}
 	election := s.election()
 	response := &tokenbrokerv1.GetStatusResponse{
 		Replica: &tokenbrokerv1.ReplicaStatus{
@@ -37,10 +42,8 @@ func (s *Server) GetStatus(context.Context, *tokenbrokerv1.GetStatusRequest) (*t
 			Leading: election.Leader != nil && election.Leader.Key == c.Key,
 		})
 	}
-	for _, name := range s.view.Names() {
-		if t := s.view.Token(name); t != nil {
-			response.Tokens = append(response.Tokens, s.tokenStatus(t, election.Leader))
-		}
+	for _, t := range tokens {
+		response.Tokens = append(response.Tokens, s.tokenStatus(t, election.Leader))
 	}
 	return response, nil
 }

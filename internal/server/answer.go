@@ -88,16 +88,36 @@ func timestamp(t time.Time) *timestamppb.Timestamp {
 	return timestamppb.New(t)
 }
 
-// ListTokens implements the method of that name. It never blocks. Each token is described as of the moment at which it is read; there
-// is no moment at which all of the list was true.
-func (s *Server) ListTokens(_ context.Context, _ *tokenbrokerv1.ListTokensRequest) (*tokenbrokerv1.ListTokensResponse, error) {
-	names := s.view.Names()
-	messages := make([]tokenMessage, len(names))
-	response := &tokenbrokerv1.ListTokensResponse{Tokens: make([]*tokenbrokerv1.Token, 0, len(names))}
-	for i, name := range names {
-		if t := s.view.Token(name); t != nil {
-			response.Tokens = append(response.Tokens, messages[i].fill(t, t.Read()))
-		}
+// ListTokens implements the method of that name: it shows those tokens that the caller may list. It never blocks. Each token is described as
+// of the moment at which it is read; there is no moment at which all of the list was true.
+func (s *Server) ListTokens(ctx context.Context, _ *tokenbrokerv1.ListTokensRequest) (*tokenbrokerv1.ListTokensResponse, error) {
+	tokens, err := s.shown(visitOf(ctx))
+	if err != nil {
+		return nil, err
+	}
+	messages := make([]tokenMessage, len(tokens))
+	response := &tokenbrokerv1.ListTokensResponse{Tokens: make([]*tokenbrokerv1.Token, len(tokens))}
+	for i, t := range tokens {
+		response.Tokens[i] = messages[i].fill(t, t.Read())
 	}
 	return response, nil
+}
+
+// shown returns the tokens, sorted by name, that a caller may be shown. Who may be shown none at all is refused, unless that is so only because
+// there are none.
+func (s *Server) shown(visit Visit) ([]*view.Token, error) {
+	names := s.view.Names()
+	tokens := make([]*view.Token, 0, len(names))
+	for _, name := range names {
+		if visit.Allow(name) != nil {
+			continue
+		}
+		if t := s.view.Token(name); t != nil {
+			tokens = append(tokens, t)
+		}
+	}
+	if len(tokens) == 0 {
+		return nil, visit.Allow("")
+	}
+	return tokens, nil
 }

@@ -54,6 +54,23 @@
 //	a newer version                          waits up to 3 s for this replica to catch up; then INVALID_ARGUMENT if the view was
 //	                                         proved current since the call arrived, else UNAVAILABLE (REPLICA_LAGGING)
 //
+// # The guard
+//
+// With a Guard, a call passes these, whatever its method:
+//
+//	Admit    before anything of the request is looked at: who calls, and what they have left of calls and streams
+//	Allow    when the request is decoded, before the handler sees it. Not even the name is looked up before, so that neither an answer nor
+//	         its timing tells an outsider whether there is such a token
+//	Hand     before an answer, or a message of a stream, leaves: not only GetToken and WatchToken hand out values, the answer to a report does, too
+//	End      when it is known what the caller is told
+//
+// ListTokens and GetStatus ask Allow for each token, and show those that are allowed; who may see none is refused. A stream asks Allow again
+// whenever it looks at its token, which is every watchTick at least, so it ends within seconds when a policy or credentials do. The exception is a stream whose
+// reader does not read: it stands in Send, with nothing new for its reader, until the connection ends.
+//
+// A method that is not in the table of permissions has a verb that nobody is allowed. Health and reflection tell nothing of tokens, and are
+// not guarded. Without a Guard nothing of this costs anything.
+//
 // # Errors
 //
 // What a caller may learn is a refusal: a code, a text, and details (RetryInfo, ErrorInfo). Every other error is Internal, whatever

@@ -15,6 +15,9 @@ import (
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
 
+// serverStream is how dashboards call a stream of answers.
+const serverStream = "server_stream"
+
 // rpcMetrics bear the names and labels that dashboards for Go's gRPC servers know. What is under way is started less handled.
 type rpcMetrics struct {
 	started *prometheus.CounterVec
@@ -46,17 +49,21 @@ func (m rpcMetrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{m.started, m.handled, m.seconds}
 }
 
-// call counts the calls of one method. All series are there from the start: a rate over a series that begins at 1 is 0.
+// call is one method: what its callers need, and the counters of its calls. All series are there from the start: a rate over a series that
+// begins at 1 is 0.
 type call struct {
-	name    string
+	Method
+	scope   scope
 	started prometheus.Counter
 	handled [codes.Unauthenticated + 1]prometheus.Counter
 	seconds prometheus.Observer
 }
 
 func (m rpcMetrics) method(kind, service, method string) *call {
+	needs := permissions()[method]
 	c := &call{
-		name:    "/" + service + "/" + method,
+		Method:  Method{Name: "/" + service + "/" + method, Verb: needs.verb, Stream: kind == serverStream},
+		scope:   needs.scope,
 		started: m.started.WithLabelValues(kind, service, method),
 		seconds: m.seconds.WithLabelValues(kind, service, method),
 	}
@@ -75,7 +82,7 @@ func (c *call) done(code codes.Code, begin time.Time) {
 	c.handled[code].Inc()
 }
 
-// Register adds both services to a registrar. Their calls are counted, timed, guarded against panics, and their errors made
+// Register adds both services to a registrar. Their calls are counted, timed, shown to the Guard, kept from panicking, and their errors made
 // statuses. This is done around the generated handlers and not by interceptors, which allocate on every call.
 func (s *Server) Register(registrar grpc.ServiceRegistrar) {
 	registrar.RegisterService(s.instrument(tokenbrokerv1.TokenBrokerService_ServiceDesc), s)
@@ -91,7 +98,7 @@ func (s *Server) instrument(desc grpc.ServiceDesc) *grpc.ServiceDesc {
 	}
 	streams := make([]grpc.StreamDesc, len(desc.Streams))
 	for i, m := range desc.Streams {
-		m.Handler = s.stream(s.rpcs.method("server_stream", desc.ServiceName, m.StreamName), m.Handler)
+		m.Handler = s.stream(s.rpcs.method(serverStream, desc.ServiceName, m.StreamName), m.Handler)
 		streams[i] = m
 	}
 	desc.Methods, desc.Streams = methods, streams
@@ -103,16 +110,26 @@ func (s *Server) unary(c *call, next grpc.MethodHandler) grpc.MethodHandler {
 	return func(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (response any, err error) {
 		begin := time.Now()
 		c.started.Inc()
+		var visit Visit
 		defer func() {
 			if p := recover(); p != nil {
 				response, err = nil, panicked(p)
 			}
 			if err != nil {
-				err = s.toStatus(ctx, c.name, err)
+				err = s.toStatus(ctx, c.Name, err)
+			}
+			if visit != nil {
+				visit.End(err)
 			}
 			c.done(status.Code(err), begin)
 		}()
-		return next(srv, ctx, decode, interceptor)
+		if s.cfg.Guard == nil {
+			return next(srv, ctx, decode, interceptor)
+		}
+		if visit, err = s.cfg.Guard.Admit(ctx, c.Method); err != nil {
+			return nil, err
+		}
+		return c.guarded(visit, next, srv, ctx, decode, interceptor)
 	}
 }
 
@@ -121,16 +138,26 @@ func (s *Server) stream(c *call, next grpc.StreamHandler) grpc.StreamHandler {
 	return func(srv any, stream grpc.ServerStream) (err error) {
 		begin := time.Now()
 		c.started.Inc()
+		var visit Visit
 		defer func() {
 			if p := recover(); p != nil {
 				err = panicked(p)
 			}
 			if err != nil {
-				err = s.toStatus(stream.Context(), c.name, err)
+				err = s.toStatus(stream.Context(), c.Name, err)
+			}
+			if visit != nil {
+				visit.End(err)
 			}
 			c.done(status.Code(err), begin)
 		}()
-		return next(srv, stream)
+		if s.cfg.Guard == nil {
+			return next(srv, stream)
+		}
+		if visit, err = s.cfg.Guard.Admit(stream.Context(), c.Method); err != nil {
+			return err
+		}
+		return next(srv, c.guard(visit, stream))
 	}
 }
 

@@ -31,6 +31,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Wall is the wall clock, for calendars and for people. Default time.Now.
 	Wall func() time.Time
+	// Guard decides whose calls are carried out. Default: everybody's are.
+	Guard Guard
 	// Reflection lets clients ask for the services' descriptions.
 	Reflection bool
 	// DrainTimeout is how long Run waits for calls under way before it cuts them off. Default DefaultDrainTimeout.

@@ -34,6 +34,11 @@ const (
 	ReasonLagging       = "REPLICA_LAGGING"   // UNAVAILABLE: this replica's view is too old to tell, ask another
 	ReasonDraining      = "REPLICA_DRAINING"  // UNAVAILABLE: this replica is shutting down, ask another
 	ReasonReconfigured  = "RECONFIGURED"      // UNAVAILABLE: the token's configuration changed meanwhile, ask again
+
+	ReasonUnauthenticated = "UNAUTHENTICATED"   // UNAUTHENTICATED: who calls could not be told, or cannot any longer
+	ReasonDenied          = "PERMISSION_DENIED" // PERMISSION_DENIED: the policy does not allow it, whether there is such a token or not
+	ReasonCallerLimit     = "CALLER_LIMIT"      // RESOURCE_EXHAUSTED: the caller asks too often or too much at once
+	ReasonAuditFull       = "AUDIT_FULL"        // UNAVAILABLE: this replica cannot record the call, and must; ask another
 )
 
 // refusal is an error that is meant for the caller's eyes.

@@ -16,14 +16,15 @@ const watchTick = 5 * time.Second
 // WatchToken implements the method of that name. The stream holds no queue: while Send blocks on a slow reader nothing is
 // remembered, and what is sent next is what is true then. (The transport buffers up to about 128 KB before Send blocks.)
 //
-// It returns when the caller goes away, the replica drains, or the token is no longer configured. A token whose upstream was replaced
-// goes on under its name.
+// It returns when the caller goes away or may not have the token any longer, the replica drains, or the token is no longer configured. A
+// token whose upstream was replaced goes on under its name.
 func (s *Server) WatchToken(req *tokenbrokerv1.WatchTokenRequest, stream grpc.ServerStreamingServer[tokenbrokerv1.WatchTokenResponse]) error {
 	t, err := s.find(req.GetName())
 	if err != nil {
 		return err
 	}
 	var sent told
+	visit := visitOf(stream.Context())
 	timer := time.NewTimer(watchTick)
 	defer timer.Stop()
 	for {
@@ -48,6 +49,9 @@ func (s *Server) WatchToken(req *tokenbrokerv1.WatchTokenRequest, stream grpc.Se
 		}
 		timer.Reset(nextLook(r))
 		if err := s.pause(stream.Context(), changed, timer.C); err != nil {
+			return err
+		}
+		if err := visit.Allow(t.Name()); err != nil {
 			return err
 		}
 	}
