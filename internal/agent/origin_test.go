@@ -19,6 +19,7 @@ import (
 
 	"github.com/tokenbroker/tokenbroker/client/tokenbroker"
 	"github.com/tokenbroker/tokenbroker/internal/agent"
+	"github.com/tokenbroker/tokenbroker/internal/logtest"
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
 
@@ -89,7 +90,7 @@ func of(version int64, appID string, state tokenbrokerv1.TokenState) *tokenbroke
 // of the latter, nor give it to whoever asks for that.
 func TestATokenIsOfTheApplicationThatItWasIssuedTo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, broker, pipe := &world{t: t, log: new(journal)}, &teller{}, bufconn.Listen(1<<20)
+		w, broker, pipe := &world{t: t, log: new(logtest.Buffer)}, &teller{}, bufconn.Listen(1<<20)
 		server, serving := grpc.NewServer(), health.NewServer()
 		serving.SetServingStatus(tokenbrokerv1.TokenBrokerService_ServiceDesc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
 		grpc_health_v1.RegisterHealthServer(server, serving)

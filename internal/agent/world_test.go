@@ -1,14 +1,12 @@
 package agent_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -25,6 +23,7 @@ import (
 	"github.com/tokenbroker/tokenbroker/client/tokenbroker"
 	"github.com/tokenbroker/tokenbroker/client/tokenbroker/tokenbrokertest"
 	"github.com/tokenbroker/tokenbroker/internal/agent"
+	"github.com/tokenbroker/tokenbroker/internal/logtest"
 	"github.com/tokenbroker/tokenbroker/internal/netfault"
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
@@ -40,7 +39,7 @@ type world struct {
 	api     tokenbrokerv1.TokenBrokerServiceClient
 	conn    *grpc.ClientConn
 	web     *http.Client
-	log     *journal
+	log     *logtest.Buffer
 
 	stop  func() // ends the agent, and waits
 	ended error
@@ -50,7 +49,7 @@ type world struct {
 func inWorld(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, broker: tokenbrokertest.New(t), front: bufconn.Listen(1 << 20), log: new(journal)}
+		w := &world{t: t, broker: tokenbrokertest.New(t), front: bufconn.Listen(1 << 20), log: new(logtest.Buffer)}
 		w.network = netfault.Serve(w.front, w.broker.Dial)
 		t.Cleanup(w.network.Close)
 		test(t, w)
@@ -150,25 +149,6 @@ func expect(t *testing.T, what string, err error, want string) {
 	if got := refusal(err); got != want {
 		t.Errorf("%s: %s, want %s (%v)", what, got, want, err)
 	}
-}
-
-// journal is a log that can be read while it is written.
-type journal struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
-}
-
-func (j *journal) count(text string) int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return strings.Count(j.text.String(), text)
 }
 
 func value(version int64) string { return fmt.Sprintf("the-secret-value-%d", version) }

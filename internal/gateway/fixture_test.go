@@ -1,7 +1,6 @@
 package gateway_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -23,6 +22,7 @@ import (
 
 	"github.com/tokenbroker/tokenbroker/internal/clock"
 	"github.com/tokenbroker/tokenbroker/internal/gateway"
+	"github.com/tokenbroker/tokenbroker/internal/logtest"
 	"github.com/tokenbroker/tokenbroker/internal/server"
 	"github.com/tokenbroker/tokenbroker/internal/token"
 	"github.com/tokenbroker/tokenbroker/internal/view"
@@ -82,7 +82,7 @@ type site struct {
 	clients *gateway.Clients
 	gateway *gateway.Gateway
 	metrics *prometheus.Registry
-	log     *syncBuffer
+	log     *logtest.Buffer
 
 	stopServer, stopGateway context.CancelFunc
 	serverEnded             chan error
@@ -103,7 +103,7 @@ func newSite(tb testing.TB, options ...option) *site {
 	tb.Helper()
 	c := clock.New()
 	s := &site{
-		tb: tb, clock: c, view: view.New(view.Config{Clock: c}), leader: &leader{}, log: &syncBuffer{}, records: map[string]token.Record{},
+		tb: tb, clock: c, view: view.New(view.Config{Clock: c}), leader: &leader{}, log: &logtest.Buffer{}, records: map[string]token.Record{},
 		clients: gateway.NewClients([]gateway.Client{
 			{Name: "till", SecretSHA256: sha256.Sum256([]byte(secret)), Tokens: []string{"shop.*", lonely}},
 		}),
@@ -330,20 +330,3 @@ func (votes) Changed() <-chan struct{}  { return nil }
 type plans struct{}
 
 func (plans) Plan(string, *server.Candidate) server.Plan { return server.Plan{} }
-
-type syncBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}

@@ -1,16 +1,15 @@
 package refresh_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/tokenbroker/tokenbroker/internal/logtest"
 	"github.com/tokenbroker/tokenbroker/internal/refresh"
 	"github.com/tokenbroker/tokenbroker/internal/token"
 	"github.com/tokenbroker/tokenbroker/internal/upstream/wechat/wechattest"
@@ -155,7 +154,7 @@ func TestAProbeThatFailsChangesNothingAndIsLoggedOnce(t *testing.T) {
 		j := newJudge(t)
 		c := newCluster(t, 1, 1, newUpstream(j), simSpec{name: stable, policy: refresh.Policy{Verify: interval}, timing: token.TimingFor(j.overlap)})
 		defer c.close()
-		var log lockedBuffer
+		var log logtest.Buffer
 		c.log = slog.New(slog.NewTextHandler(&log, nil))
 		c.start(0)
 		time.Sleep(10 * time.Minute)
@@ -182,23 +181,6 @@ func TestAProbeThatFailsChangesNothingAndIsLoggedOnce(t *testing.T) {
 			t.Errorf("asked %d times within 30 min, want 2: it said to come back in 20", n)
 		}
 	})
-}
-
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 func TestADeathIsCountedAndLoggedOnceHoweverOftenItIsFound(t *testing.T) {

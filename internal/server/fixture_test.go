@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/tokenbroker/tokenbroker/internal/clock"
+	"github.com/tokenbroker/tokenbroker/internal/logtest"
 	"github.com/tokenbroker/tokenbroker/internal/refresh"
 	"github.com/tokenbroker/tokenbroker/internal/server"
 	"github.com/tokenbroker/tokenbroker/internal/token"
@@ -53,7 +53,7 @@ type world struct {
 	votes  *votes
 	plans  map[string]server.Plan
 	timing token.Timing // of the quiet waits; zero: there are none
-	log    *syncBuffer
+	log    *logtest.Buffer
 	server *server.Server
 
 	mu       sync.Mutex // held while write changes what follows
@@ -74,7 +74,7 @@ func newBlankWorld(tb testing.TB, clk *clock.Clock, cfg server.Config) *world {
 	tb.Helper()
 	w := &world{
 		tb: tb, clock: clk, view: view.New(view.Config{Clock: clk}), leader: &leader{}, votes: newVotes(), plans: map[string]server.Plan{},
-		log: &syncBuffer{}, records: map[string]token.Record{},
+		log: &logtest.Buffer{}, records: map[string]token.Record{},
 	}
 	if err := w.view.Configure(specs()); err != nil {
 		tb.Fatal(err)
@@ -259,23 +259,6 @@ func (p planner) Plan(name string, leader *server.Candidate) server.Plan {
 		plan.UnderWay = refresh.UnderWay(rec, p.timing, now)
 	}
 	return plan
-}
-
-type syncBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 // refused checks an error's code and reason and that it shows no token, and returns its details.

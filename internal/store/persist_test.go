@@ -1,11 +1,9 @@
 package store_test
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -13,55 +11,27 @@ import (
 
 	"github.com/tokenbroker/tokenbroker/internal/embedded"
 	"github.com/tokenbroker/tokenbroker/internal/etcdtest"
+	"github.com/tokenbroker/tokenbroker/internal/logtest"
 	"github.com/tokenbroker/tokenbroker/internal/store"
 )
 
-// logbook is a log that a test reads.
-type logbook struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logbook) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-// lines returns those that contain all of the texts.
-func (b *logbook) lines(texts ...string) []string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var found []string
-	for line := range strings.Lines(b.text.String()) {
-		all := true
-		for _, text := range texts {
-			all = all && strings.Contains(line, text)
-		}
-		if all {
-			found = append(found, line)
-		}
-	}
-	return found
-}
-
 // refusedUntilMended has a call made that etcd refuses, checks that the log says so loudly and once, and mends it.
-func refusedUntilMended(t *testing.T, book *logbook, remedy string, call func(context.Context) error, mend func()) {
+func refusedUntilMended(t *testing.T, book *logtest.Buffer, remedy string, call func(context.Context) error, mend func()) {
 	t.Helper()
 	done := make(chan error, 1)
 	go func() { done <- call(t.Context()) }()
-	eventually(t, "the log tells what to do", func() bool { return len(book.lines("level=ERROR", "etcd refuses", remedy)) > 0 })
+	eventually(t, "the log tells what to do", func() bool { return len(book.Lines("level=ERROR", "etcd refuses", remedy)) > 0 })
 	mend()
 	if err := <-done; err != nil {
 		t.Errorf("mended, the call fails: %v", err)
 	}
-	if got := book.lines("etcd refuses"); len(got) != 1 {
+	if got := book.Lines("etcd refuses"); len(got) != 1 {
 		t.Errorf("the log says it %d times:\n%s", len(got), strings.Join(got, ""))
 	}
 }
 
 func TestWhatEtcdHasNoSpaceForIsWrittenWhenItHas(t *testing.T) {
-	client, book := etcdtest.Start(t).Client(t), &logbook{}
+	client, book := etcdtest.Start(t).Client(t), &logtest.Buffer{}
 	r := newReplica(t, client, func(cfg *store.Config) { cfg.Logger = slog.New(slog.NewTextHandler(book, nil)) })
 	l := r.Ledger("t", elect(t, client, r.Store, "1"))
 	alarm := &pb.AlarmRequest{Action: pb.AlarmRequest_ACTIVATE, Alarm: pb.AlarmType_NOSPACE}
@@ -122,7 +92,7 @@ func (g guarded) permit(t *testing.T) {
 }
 
 func TestWhatTheUserMayNotWriteIsWrittenWhenItMay(t *testing.T) {
-	server, book := etcdtest.Start(t), &logbook{}
+	server, book := etcdtest.Start(t), &logtest.Buffer{}
 	fence := elect(t, server.Client(t), newReplica(t, server.Client(t), nil).Store, "1")
 	g := newGuarded(t, server)
 	r := newReplica(t, g.as(t, "broker"), func(cfg *store.Config) { cfg.Logger = slog.New(slog.NewTextHandler(book, nil)) })
@@ -137,14 +107,14 @@ func TestWhatTheUserMayNotWriteIsWrittenWhenItMay(t *testing.T) {
 }
 
 func TestWhatTheUserMayNotReadIsReadWhenItMay(t *testing.T) {
-	g, book := newGuarded(t, etcdtest.Start(t)), &logbook{}
+	g, book := newGuarded(t, etcdtest.Start(t)), &logtest.Buffer{}
 	r := newReplica(t, g.as(t, "broker"), func(cfg *store.Config) { cfg.Logger = slog.New(slog.NewTextHandler(book, nil)) })
 	refusedUntilMended(t, book, "grant the broker's etcd user", func(ctx context.Context) error {
 		r.run(t)
 		eventually(t, "the view is loaded", func() bool { return r.view.Revision() > 0 || ctx.Err() != nil })
 		return ctx.Err()
 	}, func() { g.permit(t) })
-	if got := book.lines("interrupted"); len(got) != 0 {
+	if got := book.Lines("interrupted"); len(got) != 0 {
 		t.Errorf("what is refused is told as an interruption too:\n%s", strings.Join(got, ""))
 	}
 }

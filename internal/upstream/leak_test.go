@@ -1,7 +1,6 @@
 package upstream_test
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -11,10 +10,10 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"unicode/utf8"
 
+	"github.com/tokenbroker/tokenbroker/internal/logtest"
 	"github.com/tokenbroker/tokenbroker/internal/token"
 	"github.com/tokenbroker/tokenbroker/internal/upstream"
 )
@@ -28,7 +27,7 @@ func leaks(f *token.Failure) string {
 }
 
 func TestNoFailureQuotesWhatTheServerEchoes(t *testing.T) {
-	var logged lockedBuffer
+	var logged logtest.Buffer
 	ordinary := log.Writer()
 	log.SetOutput(&logged)
 	defer log.SetOutput(ordinary)
@@ -61,23 +60,6 @@ func TestNoFailureQuotesWhatTheServerEchoes(t *testing.T) {
 	if strings.Contains(logged.String(), "c4n4ry") {
 		t.Errorf("the standard log has the secret: %s", logged.String())
 	}
-}
-
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 func TestScrubFindsASecretInEveryDisguise(t *testing.T) {

@@ -2,28 +2,12 @@ package brokertest
 
 import (
 	"strings"
-	"sync"
+
+	"github.com/tokenbroker/tokenbroker/internal/logtest"
 )
 
 // Transcript collects what a process writes. It is safe for concurrent use.
-type Transcript struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-// Write implements io.Writer.
-func (tr *Transcript) Write(p []byte) (int, error) {
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	return tr.text.Write(p)
-}
-
-// String returns all that was written.
-func (tr *Transcript) String() string {
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	return tr.text.String()
-}
+type Transcript struct{ logtest.Buffer }
 
 // Tail returns the last lines.
 func (tr *Transcript) Tail(lines int) string {
