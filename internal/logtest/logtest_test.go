@@ -37,7 +37,7 @@ func TestLinesAreThoseWithAllOfTheTexts(t *testing.T) {
 	if got := b.Lines(); len(got) != 0 {
 		t.Errorf("nothing was written: %q", got)
 	}
-	fmt.Fprint(&b, "a b\nb c\na c b")
+	_, _ = fmt.Fprint(&b, "a b\nb c\na c b")
 	for _, test := range []struct {
 		texts, want []string
 	}{
