@@ -11,17 +11,18 @@ import (
 // MaxValueSize is the longest value of a token in bytes. WeChat asks to reserve 512; other vendors' tokens are JWTs of up to 4 KiB.
 const MaxValueSize = 4096
 
-// ErrSealed means that a value at rest does not open with the present keys.
-var ErrSealed = errors.New("sealed with keys that are not at hand")
+// ErrSealed means that a value at rest does not open with the present keys. What it comes with says why.
+var ErrSealed = errors.New("a value at rest does not open")
 
 const redacted = "[redacted]"
 
-// Secret is a value that must not be seen: a token or an application's secret. It prints as "[redacted]" whatever the verb and
-// marshals as that to JSON and text. Only Reveal gives the value; its callers are few and can be listed. Two Secrets are == exactly
-// when their values are.
+// Secret is a value that must not be seen: a token or an application's secret. It prints as "[redacted]" whatever the verb and marshals as that
+// to JSON and text; other encoders refuse it, and none reads one. Only Reveal gives the value; its callers are few and can be listed. Two Secrets
+// are == exactly when their values are.
 //
-// The value stands behind a pointer because package fmt calls no method of a Secret in an unexported field, nor after a wrong verb
-// (%p): it then prints what a Secret is made of, which is an address.
+// The value stands behind a pointer because package fmt calls no method of a Secret in an unexported field, nor after a wrong verb (%p): it then
+// prints what a Secret is made of, which is an address. So do panics. What follows pointers by reflection, as go-cmp and dumpers of structures
+// do, sees the value, and has its place in tests only.
 type Secret struct{ handle unique.Handle[string] }
 
 // NewSecret wraps a value.

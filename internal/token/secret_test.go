@@ -1,7 +1,10 @@
 package token_test
 
 import (
+	"bytes"
 	"encoding/base64"
+	"encoding/binary"
+	"encoding/gob"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/xml"
@@ -12,6 +15,9 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"text/template"
+
+	"go.yaml.in/yaml/v4"
 
 	"github.com/tokenbroker/tokenbroker/internal/token"
 )
@@ -34,6 +40,15 @@ type (
 	}
 	nested  struct{ inner *unexported }
 	failing struct{ value token.Secret }
+	// embedding has all methods of a Secret.
+	embedding struct {
+		token.Secret
+		Other string
+	}
+	pair[T any] struct {
+		first  T
+		Second *T
+	}
 )
 
 func (f failing) Error() string { return fmt.Sprintf("failed with %v", f.value) }
@@ -54,12 +69,24 @@ func carriers() map[string]any {
 		"nested":     nested{&unexported{s, "other"}},
 		"any":        []any{s, unexported{s, "other"}},
 		"error":      failing{s},
+		"wrapped":    fmt.Errorf("fetching with %v: %w", unexported{s, "other"}, failing{s}),
+		"joined":     errors.Join(failing{s}, fmt.Errorf("with %+v", exported{s})),
+		"embedded":   embedding{Secret: s},
+		"anonymous":  struct{ a, B *token.Secret }{&s, &s},
+		"channel":    func() any { c := make(chan token.Secret, 1); c <- s; return c }(),
+		"generic":    pair[token.Secret]{s, &s},
+		"deep":       map[string]any{"list": []any{map[string]*exported{"x": {s}}}},
 		"record":     token.Record{Version: 1, Value: s},
 		"grant":      &token.Grant{Value: s},
 		"orphan":     []token.Orphan{{Value: s}},
 		"func":       func() token.Secret { return s },
 	}
 }
+
+// valuer gives a value when it is logged.
+type valuer struct{ what any }
+
+func (v valuer) LogValue() slog.Value { return slog.GroupValue(slog.Any("inner", v.what)) }
 
 // forms are the spellings in which a format verb or an encoder could give the canary away.
 func forms() []string {
@@ -110,17 +137,57 @@ func TestASecretPrintsAsRedacted(t *testing.T) {
 }
 
 func TestNoEncoderShowsASecret(t *testing.T) {
+	encoders := map[string]func(any) ([]byte, error){
+		"JSON": json.Marshal,
+		"XML":  xml.Marshal,
+		"YAML": func(v any) ([]byte, error) { return yaml.Marshal(v) },
+		"gob": func(v any) ([]byte, error) {
+			var b bytes.Buffer
+			err := gob.NewEncoder(&b).Encode(v)
+			return b.Bytes(), err
+		},
+		"binary": func(v any) ([]byte, error) {
+			var b bytes.Buffer
+			err := binary.Write(&b, binary.BigEndian, v)
+			return b.Bytes(), err
+		},
+		"a template": func(v any) ([]byte, error) {
+			var b bytes.Buffer
+			err := template.Must(template.New("").Parse(`{{.}} {{printf "%x" .}} {{html .}} {{js .}}`)).Execute(&b, v)
+			return b.Bytes(), err
+		},
+	}
+	succeeded := map[string]int{}
 	for name, carrier := range carriers() {
-		if name == "func" {
-			continue // no encoder takes it
+		for encoder, encode := range encoders {
+			text, err := encode(carrier) // most take no functions and channels, and some nothing that is not exported
+			if err == nil {
+				succeeded[encoder]++
+			}
+			mustHide(t, name+" as "+encoder, fmt.Sprint(string(text), err))
 		}
-		if text, err := json.Marshal(carrier); err != nil {
-			t.Errorf("%s: %v", name, err)
-		} else {
-			mustHide(t, name+" as JSON", string(text))
+	}
+	for encoder, least := range map[string]int{"JSON": 15, "XML": 8, "YAML": 15, "a template": 20} {
+		if succeeded[encoder] < least {
+			t.Errorf("%s encoded %d of %d carriers only: the test looked at nothing", encoder, succeeded[encoder], len(carriers()))
 		}
-		if text, err := xml.Marshal(carrier); err == nil { // it takes no maps
-			mustHide(t, name+" as XML", string(text))
+	}
+}
+
+// A Secret is made by NewSecret alone: nothing can be read into one, and what fails at that does not quote it.
+func TestNothingIsReadIntoASecret(t *testing.T) {
+	for name, read := range map[string]func(*exported) error{
+		"Sscan": func(e *exported) error { _, err := fmt.Sscan(canary, &e.Value); return err },
+		"JSON":  func(e *exported) error { return json.Unmarshal([]byte(`{"Value":"`+canary+`"}`), e) },
+		"YAML":  func(e *exported) error { return yaml.Unmarshal([]byte("value: "+canary), e) },
+	} {
+		var e exported
+		err := read(&e)
+		if err == nil || e.Value != (token.Secret{}) {
+			t.Errorf("%s fills a secret", name)
+		}
+		if name != "YAML" { // it quotes the document, which is why the configuration is not read this way
+			mustHide(t, "the error of "+name, fmt.Sprint(err))
 		}
 	}
 }
@@ -137,6 +204,8 @@ func TestNoLogShowsASecret(t *testing.T) {
 			var b strings.Builder
 			log := slog.New(handler.make(&b)).With("with", carrier).WithGroup("group")
 			log.Info("message", "plain", carrier, slog.Group("inner", "grouped", carrier))
+			log.Info("message", "later", valuer{carrier}, "all", []any{carrier}, "badly", slog.Any("", carrier))
+			log.Info("message", carrier, carrier) // without a key
 			mustHide(t, name+" in a "+handler.name+" log", b.String())
 		}
 	}
