@@ -116,22 +116,29 @@ func send(t *testing.T, conn net.Conn, request string) {
 	}
 }
 
-// hangUp closes the connection first: closing a body reads it to its end, and a stream has none.
-func hangUp(conn net.Conn, resp *http.Response) {
-	_ = conn.Close()
-	_ = resp.Body.Close()
+// watch is a request for a stream of events.
+const watch = "GET /v1/tokens/a:watch HTTP/1.1\r\nHost: x\r\n\r\n"
+
+// ask sends a request on a connection that is for nothing else, and returns the answer. hangUp closes the connection first: closing a body
+// reads it to its end, and a stream has none.
+func ask(t *testing.T, conn net.Conn, request string) (resp *http.Response, hangUp func()) {
+	t.Helper()
+	send(t, conn, request)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		_ = conn.Close()
+		t.Fatal(err)
+	}
+	return resp, func() {
+		_ = conn.Close()
+		_ = resp.Body.Close()
+	}
 }
 
 func TestStreamWithoutEventsHasAHeartbeat(t *testing.T) {
 	inBubble(t, &fakeConn{}, func(t *testing.T, dial func() net.Conn) {
-		conn := dial()
-		defer conn.Close()
-		send(t, conn, "GET /v1/tokens/a:watch HTTP/1.1\r\nHost: x\r\n\r\n")
-		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer hangUp(conn, resp)
+		resp, hangUp := ask(t, dial(), watch)
+		defer hangUp()
 		lines := bufio.NewScanner(resp.Body)
 		begin := time.Now()
 		var beats []time.Duration
@@ -154,7 +161,7 @@ func TestReaderWhoTakesNothingIsCutOff(t *testing.T) {
 		conn := dial()
 		defer conn.Close()
 		begin := time.Now()
-		send(t, conn, "GET /v1/tokens/a:watch HTTP/1.1\r\nHost: x\r\n\r\n")
+		send(t, conn, watch)
 		<-fake.ended
 		if took := time.Since(begin); took < 30*time.Second || took > 35*time.Second {
 			t.Errorf("the reader was cut off after %v", took)
@@ -165,14 +172,9 @@ func TestReaderWhoTakesNothingIsCutOff(t *testing.T) {
 func TestAnEventPromisesNoMoreThanIsLeftWhenItIsSent(t *testing.T) {
 	for pause, state := range map[time.Duration]string{10 * time.Second: "ACTIVE", 20 * time.Second: "SUSPECT"} {
 		inBubble(t, &fakeConn{every: time.Second, last: 3}, func(t *testing.T, dial func() net.Conn) {
-			conn, began := dial(), time.Now()
-			defer conn.Close()
-			send(t, conn, "GET /v1/tokens/a:watch HTTP/1.1\r\nHost: x\r\n\r\n")
-			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer hangUp(conn, resp)
+			began := time.Now()
+			resp, hangUp := ask(t, dial(), watch)
+			defer hangUp()
 			time.Sleep(pause) // the first event does not fit into the connection, and the last comes while it is being sent
 			e := readEvents(t, resp.Body)
 			e.want("token", "1")
@@ -187,15 +189,9 @@ func TestAnEventPromisesNoMoreThanIsLeftWhenItIsSent(t *testing.T) {
 
 func TestStreamOutlivesEveryLimitOfAnAnswer(t *testing.T) {
 	inBubble(t, &fakeConn{every: time.Minute}, func(t *testing.T, dial func() net.Conn) {
-		conn := dial()
-		defer conn.Close()
 		begin := time.Now()
-		send(t, conn, "GET /v1/tokens/a:watch HTTP/1.1\r\nHost: x\r\n\r\n")
-		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer hangUp(conn, resp)
+		resp, hangUp := ask(t, dial(), watch)
+		defer hangUp()
 		lines := bufio.NewScanner(resp.Body)
 		for lines.Scan() {
 			if lines.Text() == "id: 60" {
@@ -210,15 +206,9 @@ func TestStreamOutlivesEveryLimitOfAnAnswer(t *testing.T) {
 
 func TestBodyThatDoesNotArriveIsNotWaitedFor(t *testing.T) {
 	inBubble(t, &fakeConn{}, func(t *testing.T, dial func() net.Conn) {
-		conn := dial()
-		defer conn.Close()
 		begin := time.Now()
-		send(t, conn, "POST /v1/tokens/a:reportInvalid HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
-		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer hangUp(conn, resp)
+		resp, hangUp := ask(t, dial(), "POST /v1/tokens/a:reportInvalid HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+		defer hangUp()
 		if took := time.Since(begin); resp.StatusCode != http.StatusBadRequest || took != 10*time.Second {
 			t.Errorf("%d after %v", resp.StatusCode, took)
 		}

@@ -220,12 +220,8 @@ func TestSlowReaderGetsTheNewestAndNothingIsQueuedForIt(t *testing.T) {
 	if err := conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
 		t.Fatal(err)
 	}
-	send(t, conn, "GET /v1/tokens/"+stable+":watch HTTP/1.1\r\nHost: localhost\r\n\r\n")
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer hangUp(conn, resp)
+	resp, hangUp := ask(t, conn, "GET /v1/tokens/"+stable+":watch HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	defer hangUp()
 	slow, quick := readEvents(t, resp.Body), s.watch(stable)
 	slow.want("token", "1")
 	quick.want("token", "1")
