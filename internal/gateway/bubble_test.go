@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -119,9 +120,16 @@ func send(t *testing.T, conn net.Conn, request string) {
 // watch is a request for a stream of events.
 const watch = "GET /v1/tokens/a:watch HTTP/1.1\r\nHost: x\r\n\r\n"
 
-// ask sends a request on a connection that is for nothing else, and returns the answer. hangUp closes the connection first: closing a body
-// reads it to its end, and a stream has none.
-func ask(t *testing.T, conn net.Conn, request string) (resp *http.Response, hangUp func()) {
+// hungUp is the body of an answer that is closed with its connection, and after it: closing a body reads it to its end, and a stream has none.
+type hungUp struct {
+	io.ReadCloser
+	conn net.Conn
+}
+
+func (b hungUp) Close() error { return errors.Join(b.conn.Close(), b.ReadCloser.Close()) }
+
+// ask sends a request on a connection that is for nothing else.
+func ask(t *testing.T, conn net.Conn, request string) *http.Response {
 	t.Helper()
 	send(t, conn, request)
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -129,16 +137,14 @@ func ask(t *testing.T, conn net.Conn, request string) (resp *http.Response, hang
 		_ = conn.Close()
 		t.Fatal(err)
 	}
-	return resp, func() {
-		_ = conn.Close()
-		_ = resp.Body.Close()
-	}
+	resp.Body = hungUp{resp.Body, conn}
+	return resp
 }
 
 func TestStreamWithoutEventsHasAHeartbeat(t *testing.T) {
 	inBubble(t, &fakeConn{}, func(t *testing.T, dial func() net.Conn) {
-		resp, hangUp := ask(t, dial(), watch)
-		defer hangUp()
+		resp := ask(t, dial(), watch)
+		defer resp.Body.Close()
 		lines := bufio.NewScanner(resp.Body)
 		begin := time.Now()
 		var beats []time.Duration
@@ -173,8 +179,8 @@ func TestAnEventPromisesNoMoreThanIsLeftWhenItIsSent(t *testing.T) {
 	for pause, state := range map[time.Duration]string{10 * time.Second: "ACTIVE", 20 * time.Second: "SUSPECT"} {
 		inBubble(t, &fakeConn{every: time.Second, last: 3}, func(t *testing.T, dial func() net.Conn) {
 			began := time.Now()
-			resp, hangUp := ask(t, dial(), watch)
-			defer hangUp()
+			resp := ask(t, dial(), watch)
+			defer resp.Body.Close()
 			time.Sleep(pause) // the first event does not fit into the connection, and the last comes while it is being sent
 			e := readEvents(t, resp.Body)
 			e.want("token", "1")
@@ -190,8 +196,8 @@ func TestAnEventPromisesNoMoreThanIsLeftWhenItIsSent(t *testing.T) {
 func TestStreamOutlivesEveryLimitOfAnAnswer(t *testing.T) {
 	inBubble(t, &fakeConn{every: time.Minute}, func(t *testing.T, dial func() net.Conn) {
 		begin := time.Now()
-		resp, hangUp := ask(t, dial(), watch)
-		defer hangUp()
+		resp := ask(t, dial(), watch)
+		defer resp.Body.Close()
 		lines := bufio.NewScanner(resp.Body)
 		for lines.Scan() {
 			if lines.Text() == "id: 60" {
@@ -207,8 +213,8 @@ func TestStreamOutlivesEveryLimitOfAnAnswer(t *testing.T) {
 func TestBodyThatDoesNotArriveIsNotWaitedFor(t *testing.T) {
 	inBubble(t, &fakeConn{}, func(t *testing.T, dial func() net.Conn) {
 		begin := time.Now()
-		resp, hangUp := ask(t, dial(), "POST /v1/tokens/a:reportInvalid HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
-		defer hangUp()
+		resp := ask(t, dial(), "POST /v1/tokens/a:reportInvalid HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+		defer resp.Body.Close()
 		if took := time.Since(begin); resp.StatusCode != http.StatusBadRequest || took != 10*time.Second {
 			t.Errorf("%d after %v", resp.StatusCode, took)
 		}

@@ -220,8 +220,8 @@ func TestSlowReaderGetsTheNewestAndNothingIsQueuedForIt(t *testing.T) {
 	if err := conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
 		t.Fatal(err)
 	}
-	resp, hangUp := ask(t, conn, "GET /v1/tokens/"+stable+":watch HTTP/1.1\r\nHost: localhost\r\n\r\n")
-	defer hangUp()
+	resp := ask(t, conn, "GET /v1/tokens/"+stable+":watch HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	defer resp.Body.Close()
 	slow, quick := readEvents(t, resp.Body), s.watch(stable)
 	slow.want("token", "1")
 	quick.want("token", "1")
