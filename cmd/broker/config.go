@@ -26,6 +26,7 @@ type config struct {
 	Etcd     etcdConfig
 	Election electionConfig
 	Snapshot snapshotConfig
+	Sealing  sealingConfig
 	Limits   limitsConfig
 	Audit    auditConfig
 	// Clients may use the gateway's WeChat-compatible paths. Names and secrets are unique.

@@ -39,6 +39,7 @@ func loadConfig(src sources) (cfg *config, warnings problems, err error) {
 	cfg.Etcd = top.section("etcd").etcd(cfg.Replica.ID)
 	cfg.Election = top.section("election").election()
 	cfg.Snapshot = top.section("snapshot").snapshot()
+	cfg.Sealing = top.section("sealing").sealing(cfg.PlaintextStore)
 	cfg.Limits = top.section("limits").limits()
 	cfg.Audit = top.section("audit").audit()
 	cfg.Tokens = top.tokens()

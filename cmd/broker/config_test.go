@@ -85,7 +85,7 @@ func TestMinimalConfigurationGetsDocumentedDefaults(t *testing.T) {
 	got := summarize(cfg)
 	want := summary{
 		Replica: "host-1", GRPC: "127.0.0.1:7700", HTTP: "127.0.0.1:7780", Etcd: "http://127.0.0.1:2379", Namespace: "/tokenbroker/",
-		SessionTTL: "5s",
+		SessionTTL: "5s", AtRest: "as they are",
 		Tokens: []tokenSummary{{
 			Name: "shop", Upstream: "wechat stable", AppID: "wx1", Secret: "environment SHOP", Refresh: got.Tokens[0].Refresh,
 			DailyBudget: got.Tokens[0].DailyBudget, Reserve: got.Tokens[0].DailyBudget / 10, Reports: "verified",
@@ -246,6 +246,7 @@ func TestExampleShowsEverySettingAndIsRight(t *testing.T) {
 	}
 	for _, section := range []string{
 		"zzz: 1", "replica: {zzz: 1}", "grpc: {zzz: 1}", "http: {zzz: 1}", "log: {zzz: 1}", "election: {zzz: 1}", "snapshot: {zzz: 1}",
+		"sealing: {zzz: 1}", "sealing: {keyset: {zzz: 1}}",
 		"limits: {zzz: 1}", "audit: {zzz: 1}",
 		"etcd: {zzz: 1}", "etcd: {tls: {zzz: 1}}", "etcd: {embedded: {zzz: 1}}", "etcd: {embedded: {peer_tls: {zzz: 1}}}", "etcd: {password: {zzz: 1}}",
 		"tokens: [{zzz: 1}]", "tokens: [{wechat: {zzz: 1}}]", "tokens: [{wechat: {}, refresh: [{zzz: 1}]}]", "tokens: [{wechat: {}, verify: {zzz: 1}}]",

@@ -120,6 +120,7 @@ type summary struct {
 	Namespace  string         `json:"namespace"`
 	SessionTTL string         `json:"session_ttl"`
 	Snapshot   string         `json:"snapshot,omitempty"`
+	AtRest     string         `json:"at_rest"`
 	Tokens     []tokenSummary `json:"tokens"`
 	// Clients are who may use the gateway's WeChat-compatible paths.
 	Clients []clientSummary `json:"clients,omitempty"`
@@ -147,6 +148,7 @@ func summarize(cfg *config) summary {
 	s := summary{
 		Replica: cfg.Replica.ID, Advertise: cfg.Replica.Advertise, GRPC: cfg.GRPC.Listen, HTTP: cfg.HTTP.Listen, Gateway: cfg.Gateway.Listen,
 		Etcd: strings.Join(cfg.Etcd.Endpoints, ", "), Namespace: cfg.Etcd.Namespace, SessionTTL: short(cfg.Election.SessionTTL), Snapshot: cfg.Snapshot.File,
+		AtRest: cfg.Sealing.describe(cfg.PlaintextStore),
 	}
 	if e := cfg.Etcd.Embedded; e != nil {
 		s.Etcd = fmt.Sprintf("embedded member %s of %s, data in %s", e.Name, counted(max(1, len(e.InitialCluster)), "member"), e.DataDir)
@@ -197,6 +199,7 @@ func (s summary) table(w io.Writer) error {
 	if s.Snapshot != "" {
 		out.row("snapshot", s.Snapshot)
 	}
+	out.row("tokens", "at rest "+s.AtRest)
 	if err := out.Flush(); err != nil {
 		return err
 	}

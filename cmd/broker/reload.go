@@ -81,6 +81,8 @@ func (c *config) restartFor(next *config) []string {
 		{"etcd", c.Etcd, next.Etcd},
 		{"election", c.Election, next.Election},
 		{"snapshot", c.Snapshot, next.Snapshot},
+		{"sealing", c.Sealing.keys(), next.Sealing.keys()},
+		{"insecure_plaintext_store", c.PlaintextStore, next.PlaintextStore},
 		{"audit", c.Audit, next.Audit},
 	} {
 		if !reflect.DeepEqual(s.a, s.b) {

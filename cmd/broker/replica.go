@@ -56,6 +56,7 @@ func newReplica(cfg *config, client *clientv3.Client, address string, registry *
 	var err error
 	if r.store, err = store.New(store.Config{
 		Client: client, View: v, Clock: c, Logger: log.With("component", "store"), Replica: cfg.Replica.ID, Namespace: cfg.Etcd.Namespace,
+		Sealer: cfg.Sealing.sealer(cfg.PlaintextStore),
 	}); err != nil {
 		return nil, err
 	}

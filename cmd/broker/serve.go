@@ -46,6 +46,7 @@ Exit codes:
 		}
 		log := newLogger(c.err, cfg.Log)
 		logWarnings(log, warnings)
+		cfg.Sealing.warn(log, cfg.PlaintextStore)
 		p, err := listen(cfg)
 		if err != nil {
 			return err

@@ -162,7 +162,7 @@ func (c *candidacy) guard(ctx context.Context) {
 // proclamation returns the value to put, and its Since.
 func (c *candidacy) proclamation() (string, time.Time, error) {
 	since := c.cfg.Clock.Wall().UTC().Truncate(time.Millisecond)
-	value, err := json.Marshal(Proclamation{ID: c.cfg.ID, Address: c.cfg.Address, Since: since})
+	value, err := json.Marshal(Proclamation{ID: c.cfg.ID, Address: c.cfg.Address, Since: since, Labels: c.cfg.Labels})
 	return string(value), since, err
 }
 

@@ -20,6 +20,8 @@ type Config struct {
 	ID string
 	// Address is where the others reach this candidate. Only carried along.
 	Address string
+	// Labels are carried along like Address. They are not changed while the elector is in use, and hold nothing secret.
+	Labels map[string]string
 	// TTL is for how long etcd keeps the key of a leader that does not call: a crashed leader is followed after TTL, and up to 0.5 s
 	// in which etcd does not look. Whole seconds, at least 2 s. Default 5 s.
 	TTL time.Duration

@@ -17,7 +17,10 @@
 //
 // # Keys
 //
-//	PREFIX/<lease id in lower hex>  ->  {"id","address","since"}
+//	PREFIX/<lease id in lower hex>  ->  {"id","address","since","labels"}
+//
+// Labels are names and values that the candidates' program tells of itself; this package only carries them. They are left out where
+// there are none, and a reader that does not know them, an older program's included, passes them by.
 //
 // A candidate puts its key, on its own lease. The key with the smallest create revision leads; the others lead after it in the order
 // of theirs. Any key under PREFIX counts, whoever put it. The create revision is the term: it never repeats, grows from leader to

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -55,7 +56,7 @@ func (e *Elector) Run(ctx context.Context, lead func(ctx context.Context, term T
 		begun := e.cfg.Clock.Now()
 		err := e.stand(ctx, lead)
 		if err != nil && ctx.Err() == nil {
-			e.cfg.Logger.Log(ctx, failureLevel(failing), "standing for election failed; trying on", slog.Any("err", err))
+			e.cfg.Logger.Log(ctx, failureLevel(failing), "standing for election failed; trying on", told(err)...)
 		}
 		failing = err != nil
 		// What lasted is not what the pause is against: calls that fail, and leads that return, one after the other.
@@ -73,6 +74,15 @@ func failureLevel(again bool) slog.Level {
 		return slog.LevelDebug
 	}
 	return slog.LevelWarn
+}
+
+// told is a failure as the log has it, with what to do where it does not pass by itself.
+func told(err error) []any {
+	attrs := []any{slog.Any("err", err)}
+	if errors.Is(err, rpctypes.ErrPermissionDenied) {
+		attrs = append(attrs, slog.String("remedy", "grant the broker's etcd user readwrite permission on the whole namespace"))
+	}
+	return attrs
 }
 
 // Resign ends the term of this revision, if it is the one that lead runs for: lead's context ends with the cause ErrResigned. It

@@ -24,6 +24,11 @@ type Candidate struct {
 	Revision int64 // create revision of Key: the place in the queue
 }
 
+func (c Candidate) equal(other Candidate) bool {
+	return c.Key == other.Key && c.Revision == other.Revision && c.ID == other.ID && c.Address == other.Address &&
+		c.Since.Equal(other.Since) && maps.Equal(c.Labels, other.Labels)
+}
+
 // Election is the state of the election at one moment. It is not modified once it is published.
 type Election struct {
 	// Leader is the first of Candidates; nil if there is none.
@@ -156,7 +161,7 @@ func (o *Observer) publish(candidates map[string]Candidate, at int64) {
 	if len(now.Candidates) > 0 {
 		now.Leader = &now.Candidates[0]
 	}
-	same := before.Revision > 0 && slices.Equal(before.Candidates, now.Candidates)
+	same := before.Revision > 0 && slices.EqualFunc(before.Candidates, now.Candidates, Candidate.equal)
 	if !same {
 		now.changed = make(chan struct{})
 	}

@@ -30,4 +30,6 @@ type Proclamation struct {
 	Address string `json:"address"`
 	// Since is when the candidate became the leader, or while it waits, when it began to wait; by its own wall clock.
 	Since time.Time `json:"since"`
+	// Labels are whatever else the candidates of one program tell each other. Programs that know nothing of them pass them by.
+	Labels map[string]string `json:"labels,omitempty"`
 }

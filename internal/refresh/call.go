@@ -39,6 +39,8 @@ func (g *termRun) take(ctx context.Context, call token.Call) error {
 		return g.takeFloor(call)
 	case call.Kind == token.RequestDoubt:
 		return g.takeDoubt(ctx, call)
+	case call.Kind == token.RequestReseal:
+		return g.takeReseal(ctx, call)
 	case call.Kind != token.RequestReport && call.Kind != token.RequestRefresh:
 		call.Reply(token.Reply{
 			Verdict: token.VerdictFailed, RetryAfter: verdictLife,

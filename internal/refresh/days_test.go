@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,11 +62,13 @@ type world struct {
 	*cluster
 	t     *testing.T
 	rng   *rand.Rand
+	keys  *rand.Rand // when an operator replaces keys
 	begin time.Time
 	// since when every replica has been up and connected, and the upstream able
 	calmSince time.Time
 	suspects  int
 	readings  int
+	resealed  atomic.Int64
 }
 
 func newWorld(t *testing.T, seed uint64) *world {
@@ -80,7 +83,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		f.lostTxn, f.watch = 0.02, 5*time.Second
 		f.fetch = fetchFaults{refused: 0.05, lost: 0.03, vanish: 0.02, slow: 0.05, paused: 0.05}
 	})
-	w := &world{cluster: c, t: t, rng: c.rng("chaos"), begin: time.Now(), calmSince: time.Now()}
+	w := &world{cluster: c, t: t, rng: c.rng("chaos"), keys: c.rng("keys"), begin: time.Now(), calmSince: time.Now()}
 	for i := range c.skew {
 		c.skew[i] = between(w.rng, 0, 20*time.Second) - 10*time.Second
 		c.start(i)
@@ -95,10 +98,26 @@ func (w *world) day() {
 	for time.Now().Before(end) {
 		time.Sleep(time.Minute - time.Duration(w.rng.Int64N(int64(time.Second))))
 		w.read()
+		w.reseal()
 		if time.Now().After(fault) {
 			w.fault()
 			fault = time.Now().Add(w.untilFault())
 		}
+	}
+}
+
+// reseal has the leader, now and then, write a record as it is: that must not be noticed by anybody.
+func (w *world) reseal() {
+	if w.keys.IntN(30) > 0 {
+		return
+	}
+	lead, name := w.etcd.leader(), w.specs[w.keys.IntN(len(w.specs))].name
+	if lead == nil {
+		return
+	}
+	select {
+	case lead.calls[name] <- token.Call{Request: token.Request{Kind: token.RequestReseal, Name: name}, Reply: func(token.Reply) { w.resealed.Add(1) }}:
+	default: // it is busy
 	}
 }
 
@@ -254,6 +273,9 @@ func (w *world) finish() {
 			w.t.Errorf("whether %s lives was asked only %d times", spec.name, n)
 		}
 		w.bound(spec)
+	}
+	if n := w.resealed.Load(); n < int64(time.Since(w.begin)/(2*time.Hour)) {
+		w.t.Errorf("only %d records were sealed anew", n)
 	}
 	w.close()
 	w.up.judge.verdict(w.t)

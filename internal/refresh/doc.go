@@ -99,6 +99,16 @@
 // that is to be killed. It is done when the record says that a forced attempt brought a later one, and not by any other commit, since
 // what an ordinary attempt replaces lives on for the overlap.
 //
+// # Sealing anew
+//
+// When the key changes by which the store seals values, the leader is asked to write the record of each token as it is:
+//
+//	RESEAL    what a read finds, once more, under the fence
+//
+// It is a write like any other, and the one that changes nothing: an attempt that is pending stays so, with its wait; nothing is fetched, and
+// no replica sees anything new. It is done between attempts, never while one is under way. A record that the leader cannot open it
+// cannot read either, and so neither writes nor fetches for: the term goes on, and the record is tried again now and then.
+//
 // # If the process dies
 //
 //	dies between                             the store shows             the next leader

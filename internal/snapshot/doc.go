@@ -23,8 +23,9 @@
 //	{"format":"tokenbroker snapshot","schema":1,"sha256":"<of content>","content":
 //	  {"namespace":"/tokenbroker/","replica":"broker-1","written":"<time>","head":...,"head_puts":...,"tokens":[{"name":...,"seen":...,"local":...,"doubted":...,"record":...}]}}
 //
-// A record is in the stored form that it has in etcd, its value sealed with the same keys for the same name. The checksum tells damage
-// from a wrong key. The format stands first and literally so that a file of another kind is known as such.
+// A record is in the stored form that it has in etcd, its value sealed with the same key, but for another place: what is taken from etcd does
+// not open here, nor the other way round, nor as another token's. The checksum tells damage from a wrong key. A file whose values
+// are sealed with an older key than the replica's present one is written anew at once, whatever else changes. The format stands first and literally so that a file of another kind is known as such.
 //
 // It is written as package atomicfile does it, with mode 0600: whatever dies in between leaves the old file or the new one.
 //

@@ -36,6 +36,8 @@ type Snapshot struct {
 	Head, Puts int64
 	// Held is what the replica held, by name.
 	Held []view.Held
+	// Outdated: some value is sealed with another key than it would be now. Encode does not look at it.
+	Outdated bool
 }
 
 // Codec turns records into their stored form, with the value sealed, and back.
@@ -43,6 +45,8 @@ type Codec interface {
 	SealRecord(name string, rec token.Record) ([]byte, error)
 	// OpenRecord fails with token.ErrSealed where the value does not open.
 	OpenRecord(name string, data []byte) (token.Record, error)
+	// CurrentRecord reports whether SealRecord would seal the value with the same key.
+	CurrentRecord(data []byte) bool
 }
 
 // Course is how far the store had come: the mod revision of its head, and how often that had been put. A store that is found less far on
@@ -131,14 +135,15 @@ func Decode(data []byte, namespace string, latest time.Time, codec Codec) (Snaps
 		held, err := e.held(codec)
 		switch {
 		case errors.Is(err, token.ErrSealed):
-			return Snapshot{}, refuse(WrongKeys, "the value of token "+e.Name+" does not open with the present keys",
-				"give this replica the keys that the file was written with, or remove it", err)
+			return Snapshot{}, refuse(WrongKeys, "the value of token "+e.Name+" does not open with the present keys: "+err.Error(),
+				"give this replica the keys that the file was written with, or remove it: what is in it is fetched from the cluster anew", err)
 		case err != nil:
 			return Snapshot{}, refuse(Contradictory, err.Error(), removeIt, err)
 		case names[e.Name]:
 			return Snapshot{}, refuse(Contradictory, "token "+e.Name+" is in it twice", removeIt, nil)
 		}
 		names[e.Name] = true
+		s.Outdated = s.Outdated || !codec.CurrentRecord(e.Record)
 		s.Held = append(s.Held, held)
 	}
 	return s, nil

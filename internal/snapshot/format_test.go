@@ -54,7 +54,7 @@ func anyHeld() *rapid.Generator[view.Held] {
 }
 
 func TestWhatWasWrittenIsReadAndShowsNoValue(t *testing.T) {
-	c := codec(t, 3)
+	c := codec(t, lock(3))
 	rapid.Check(t, func(rt *rapid.T) {
 		want := snapshot.Snapshot{
 			Namespace: rapid.StringMatching(`/[a-z]+/`).Draw(rt, "namespace"), Replica: rapid.String().Draw(rt, "replica"),
@@ -83,7 +83,7 @@ func TestWhatWasWrittenIsReadAndShowsNoValue(t *testing.T) {
 
 // Whatever the store and the replica itself do, a replica can read what it has written.
 func TestNothingThatAViewHoldsIsTakenForAContradiction(t *testing.T) {
-	c := codec(t, 3)
+	c := codec(t, lock(3))
 	rapid.Check(t, func(rt *rapid.T) {
 		now := clock.New()
 		v := view.New(view.Config{Clock: now})

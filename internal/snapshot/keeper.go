@@ -50,6 +50,7 @@ type Keeper struct {
 	file    []view.Held // what the file holds, as far as this process knows; by name
 	refused *Refusal    // the file that stands there still and must not be replaced as it is; nil if none
 	failing bool        // the last write failed
+	rewrite bool        // the file is to be written anew although what it should hold is in it: its values are sealed with an old key
 }
 
 // New checks the configuration. It starts nothing and reads nothing.
@@ -88,7 +89,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 // keep writes the file if what it should hold has changed. It returns false if it should be tried again.
 func (k *Keeper) keep() bool {
 	held := k.held()
-	if slices.EqualFunc(held, k.file, func(a, b view.Held) bool { return reflect.DeepEqual(a, b) }) {
+	if !k.rewrite && slices.EqualFunc(held, k.file, func(a, b view.Held) bool { return reflect.DeepEqual(a, b) }) {
 		return true
 	}
 	if k.blocked() {
@@ -99,7 +100,7 @@ func (k *Keeper) keep() bool {
 	if err != nil {
 		return false
 	}
-	k.file = held
+	k.file, k.rewrite = held, false
 	return true
 }
 

@@ -61,12 +61,14 @@ func (l lock) Open(sealed []byte, key string) ([]byte, error) {
 	return l.mix(value), nil
 }
 
+func (l lock) Current(sealed []byte) bool { return bytes.Contains(sealed, []byte("|"+string(l))) }
+
 func (l lock) mix(value []byte) []byte {
 	return bytes.Map(func(r rune) rune { return r ^ rune(l) }, value)
 }
 
 // codec is that of a store with the key.
-func codec(tb testing.TB, key lock) *store.Store {
+func codec(tb testing.TB, key store.Sealer) *store.Store {
 	tb.Helper()
 	s, err := store.New(store.Config{Namespace: namespace, Sealer: key})
 	if err != nil {
@@ -94,7 +96,7 @@ type site struct {
 	course snapshot.Course
 	clock  *clock.Clock
 	log    *bytes.Buffer
-	key    lock
+	key    store.Sealer
 }
 
 // newSite returns a replica with the idempotent token "stable" and the rotating one "classic", in a folder of its own.

@@ -28,7 +28,7 @@ func (k *Keeper) Restore() {
 		log.Warn("the snapshot is another replica's; using it, since it tells of the same cluster", "written_by", s.Replica,
 			"remedy", "if the other one still runs, give each replica a file of its own")
 	}
-	k.file = sorted(s.Held)
+	k.file, k.rewrite = sorted(s.Held), s.Outdated
 	held := k.usable(s.Held, latest)
 	k.cfg.View.Restore(held)
 	k.cfg.Course.Resume(s.Head, s.Puts)

@@ -225,25 +225,3 @@ const longestMillis = int64(math.MaxInt64 / time.Millisecond)
 func duration(millis int64) time.Duration {
 	return time.Duration(min(max(millis, 0), longestMillis)) * time.Millisecond
 }
-
-func (s *Store) seal(key string, value token.Secret) ([]byte, error) {
-	if value.IsZero() {
-		return nil, nil
-	}
-	sealed, err := s.sealer.Seal([]byte(value.Reveal()), key)
-	if err != nil {
-		return nil, fmt.Errorf("%w: sealing the value of %s: %w", errFinal, key, err)
-	}
-	return sealed, nil
-}
-
-func (s *Store) open(key string, sealed []byte) (token.Secret, error) {
-	if len(sealed) == 0 {
-		return token.Secret{}, nil
-	}
-	value, err := s.sealer.Open(sealed, key)
-	if err != nil {
-		return token.Secret{}, fmt.Errorf("%w: %w: opening the value of %s: %w", errFinal, token.ErrSealed, key, err)
-	}
-	return token.NewSecret(string(value)), nil
-}

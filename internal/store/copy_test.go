@@ -36,3 +36,22 @@ func TestACopyOfARecordOpensForItsTokenOnly(t *testing.T) {
 		t.Errorf("in another namespace: error %v, want ErrSealed", err)
 	}
 }
+
+// Neither may be put in place of the other: a snapshot is as easily overwritten as etcd.
+func TestARecordAndItsCopyDoNotOpenInPlaceOfEachOther(t *testing.T) {
+	s := offline(t, &locked{})
+	stored, err := s.EncodeRecord(recordKey, "write", version(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.OpenRecord("t", stored); !errors.Is(err, token.ErrSealed) {
+		t.Errorf("a record as a copy: error %v, want ErrSealed", err)
+	}
+	copied, err := s.SealRecord("t", version(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.DecodeRecord(recordKey, copied); !errors.Is(err, token.ErrSealed) {
+		t.Errorf("a copy as a record: error %v, want ErrSealed", err)
+	}
+}

@@ -3,15 +3,15 @@
 //
 // # Keys, below the namespace ("/tokenbroker/" by default)
 //
-//	token/<name>                   one record a token, JSON, the value sealed (as yet by Plain, which hides nothing). No lease: a
-//	                               lease would take the version with it when it expires, and every change of etcd's own leader gives
+//	token/<name>                   one record a token, JSON, the value sealed (see below). No lease: a lease
+//	                               would take the version with it when it expires, and every change of etcd's own leader gives
 //	                               leases their full life again
 //	head                           put by every transaction that changes any token record, so that its mod revision is the revision of
 //	                               the last change
 //	orphan/<name>/<attempt>        an outcome that a deposed leader could not write; on a lease of an hour
-//	request/<kind>/<name>/<version>  what a replica asks of the leader (report, refresh, floor, doubt, resign), later with the reply in it; on a
-//	                               lease of minutes. A forced refresh is a kind of its own; a resignation has no name, and the term as
-//	                               version
+//	request/<kind>/<name>/<version>  what a replica asks of the leader (report, refresh, floor, doubt, reseal, resign), later with the
+//	                               reply in it; on a lease of minutes. A forced refresh is a kind of its own; a resignation has no name,
+//	                               and the term as version; a reseal has the id of the key as version
 //	election/<lease>               the candidates, laid out as etcd's own concurrency package does; owned by package leader
 //
 // # Writes
@@ -44,6 +44,19 @@
 //
 // In the same way the replica tells the leader of the versions under which it serves what the store does not have: what it fetched alone
 // (see package refresh), and what it held under a version that an emptied store gave to another value.
+//
+// # Values at rest
+//
+// The values of records and orphans stand in etcd as the Sealer makes them, which gets the key along: what is moved to another key does not
+// open. All else is readable, and not protected against who can write to etcd. A copy of a record that is kept elsewhere (package snapshot)
+// is sealed for another place than the record, so that neither can be put in place of the other.
+//
+// A record whose value does not open is like one of a newer program: the replica goes on with the token that it holds as if in doubt, and its
+// leader neither fetches for it nor writes it. An orphan that does not open is taken for the worst, a request that was written late, which
+// costs a fetch. Survey looks at every value, for who starts, and for who replaces keys.
+//
+// A key is replaced by writing what it has sealed anew. Any write does that; where none is due, an operator's request (reseal) makes the
+// leader write the record as it is, under its fence like every other write.
 //
 // # Requests
 //

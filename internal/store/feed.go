@@ -124,6 +124,7 @@ func (s *Store) load(ctx context.Context) (int64, error) {
 		return found.Revision, nil
 	}
 	s.post.load(b.orphans, b.requests)
+	s.unusable.load(b.unusable)
 	s.view.Synced(sent, b.head)
 	return found.Revision, nil
 }
@@ -135,10 +136,11 @@ type batch struct {
 	changes  []view.Change
 	orphans  []orphanEvent
 	requests []requestEvent
+	unusable map[string]string // why records cannot be used, by token; empty for those that can
 }
 
 func (s *Store) sort(kvs []*mvccpb.KeyValue) batch {
-	var b batch
+	b := batch{unusable: map[string]string{}}
 	for _, kv := range kvs {
 		s.put(&b, kv, false)
 	}
@@ -151,7 +153,11 @@ func (s *Store) put(b *batch, kv *mvccpb.KeyValue, deleted bool) {
 	case partHead:
 		b.head, b.puts = kv.ModRevision, kv.Version
 	case partToken:
-		b.changes = append(b.changes, s.readRecord(rest, kv, deleted))
+		change, err := s.readRecord(rest, kv, deleted)
+		b.changes = append(b.changes, change)
+		if b.unusable[rest] = ""; err != nil {
+			b.unusable[rest] = reasonOf(err)
+		}
 	case partOrphan:
 		if !deleted {
 			b.orphans = append(b.orphans, readOrphanEvent(rest, kv.ModRevision))
@@ -161,16 +167,16 @@ func (s *Store) put(b *batch, kv *mvccpb.KeyValue, deleted bool) {
 	}
 }
 
-// readRecord decodes a record.
-func (s *Store) readRecord(name string, kv *mvccpb.KeyValue, deleted bool) view.Change {
+// readRecord decodes a record. One that cannot be used is told of, and changes nothing but that the view is in doubt.
+func (s *Store) readRecord(name string, kv *mvccpb.KeyValue, deleted bool) (view.Change, error) {
 	if deleted {
-		return view.Change{Name: name}
+		return view.Change{Name: name}, nil
 	}
 	rec, err := s.decodeRecord(string(kv.Key), kv.Value)
 	if err != nil {
-		s.log.Error("a token record cannot be used", "err", err)
+		s.log.Error("a token record cannot be used; going on with what this replica holds", "token", name, "reason", reasonOf(err), "err", err)
 	}
-	return view.Change{Name: name, Record: rec, Unreadable: err != nil}
+	return view.Change{Name: name, Record: rec, Unreadable: err != nil}, err
 }
 
 // take applies the events of one watch response, revision by revision. etcd delivers all events of a revision together. A change that
@@ -183,7 +189,7 @@ func (s *Store) take(era int, events []*clientv3.Event) {
 		for n < len(events) && events[n].Kv.ModRevision == revision {
 			n++
 		}
-		var b batch
+		b := batch{unusable: map[string]string{}}
 		for _, ev := range events[:n] {
 			s.put(&b, ev.Kv, ev.Type == mvccpb.DELETE)
 		}
@@ -193,6 +199,7 @@ func (s *Store) take(era int, events []*clientv3.Event) {
 		}
 		if s.view.Apply(revision, b.head, b.changes) {
 			s.post.apply(b.orphans, b.requests)
+			s.unusable.apply(b.unusable)
 		}
 		events = events[n:]
 	}

@@ -14,7 +14,11 @@ func (k keyspace) election() string          { return string(k) + "election" }
 func (k keyspace) head() string              { return string(k) + "head" }
 func (k keyspace) tokens() string            { return string(k) + "token/" }
 func (k keyspace) token(name string) string  { return k.tokens() + name }
-func (k keyspace) orphansOf(n string) string { return string(k) + "orphan/" + n + "/" }
+func (k keyspace) orphans() string           { return string(k) + "orphan/" }
+func (k keyspace) orphansOf(n string) string { return k.orphans() + n + "/" }
+
+// copy is what a copy of a record is sealed for. It is no key: those begin with the namespace.
+func (k keyspace) copy(name string) string { return "copy of " + k.token(name) }
 
 func (k keyspace) orphan(name, attempt string) string { return k.orphansOf(name) + attempt }
 

@@ -35,7 +35,7 @@ type replica struct {
 // newReplica returns a replica that serves the rotating token "t" and the idempotent token "s". change may be nil.
 func newReplica(t *testing.T, client *clientv3.Client, change func(*store.Config)) *replica {
 	t.Helper()
-	cfg := store.Config{Client: client, Clock: clock.New(), Logger: slog.New(slog.DiscardHandler), Replica: "r", SyncEvery: 50 * time.Millisecond}
+	cfg := store.Config{Client: client, Clock: clock.New(), Logger: slog.New(slog.DiscardHandler), Replica: "r", SyncEvery: 50 * time.Millisecond, Sealer: plain{}}
 	if change != nil {
 		change(&cfg)
 	}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -34,7 +35,7 @@ type Config struct {
 	Replica string
 	// Namespace is the prefix of every key, ending in "/". Default DefaultNamespace.
 	Namespace string
-	// Sealer protects the values of tokens. Default Plain.
+	// Sealer protects the values of tokens. Required.
 	Sealer Sealer
 	// Timeout is the deadline of one call to etcd. Default DefaultTimeout.
 	Timeout time.Duration
@@ -57,7 +58,9 @@ type Store struct {
 	feeding sync.Mutex // held while the view and the post take in one change, so that both are of the same revision
 	post    post
 	compass compass
-	reload  chan struct{} // asks the feed to load everything anew
+
+	unusable unusable
+	reload   chan struct{} // asks the feed to load everything anew
 }
 
 // New checks the configuration. It starts nothing and makes no call.
@@ -69,7 +72,7 @@ func New(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("namespace %q must end in \"/\"", cfg.Namespace)
 	}
 	if cfg.Sealer == nil {
-		cfg.Sealer = Plain{}
+		return nil, errors.New("there is no sealer: what keeps tokens at rest must be said")
 	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = DefaultTimeout

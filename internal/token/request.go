@@ -17,6 +17,9 @@ const (
 	// RequestDoubt: the store went back in time, and may have lost what a replica knew, or could have known, of Version: that it is dead, or
 	// that an attempt may have ended its life. The leader must replace it.
 	RequestDoubt RequestKind = "doubt"
+	// RequestReseal: an operator wants the record written as it is, so that its value is sealed with the key that the leader seals with
+	// now. Nothing is fetched.
+	RequestReseal RequestKind = "reseal"
 	// RequestResign: an operator wants another leader.
 	RequestResign RequestKind = "resign"
 )
@@ -28,7 +31,7 @@ type Request struct {
 	// Name is the token's name; empty for RequestResign.
 	Name string
 	// Version is the version that was reported dead, that the operator saw when asking for a refresh, or that was served alone; the
-	// term to end for RequestResign.
+	// term to end for RequestResign; for RequestReseal the key's id, so that another key is another request.
 	Version int64
 	// Force asks to kill the current value at the upstream. RequestRefresh only.
 	Force bool
@@ -42,7 +45,7 @@ type Verdict string
 
 // The verdicts.
 const (
-	// VerdictDone: a token newer than the request has been committed, or the term has ended.
+	// VerdictDone: a token newer than the request has been committed, the record was written, or the term has ended.
 	VerdictDone Verdict = "done"
 	// VerdictUnchanged: the upstream answered with the same token (WeChat stable outside its last five minutes), or confirmed that
 	// the reported one lives.
