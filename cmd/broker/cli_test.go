@@ -5,24 +5,18 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
@@ -40,89 +34,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.FixedZone("", 8*3600))
 
 func stamp(fromNoon time.Duration) *timestamppb.Timestamp { return timestamppb.New(noon.Add(fromNoon)) }
-
-// fakeBroker stands where the command line ends: at the generated interfaces.
-type fakeBroker struct {
-	tokenbrokerv1.UnimplementedTokenBrokerServiceServer
-	tokenbrokerv1.UnimplementedAdminServiceServer
-	health *health.Server
-
-	get     func(*tokenbrokerv1.GetTokenRequest) (*tokenbrokerv1.GetTokenResponse, error)
-	watch   func(tokenbrokerv1.TokenBrokerService_WatchTokenServer) error
-	report  func(*tokenbrokerv1.ReportInvalidTokenRequest) (*tokenbrokerv1.ReportInvalidTokenResponse, error)
-	list    *tokenbrokerv1.ListTokensResponse
-	status  *tokenbrokerv1.GetStatusResponse
-	refresh func(*tokenbrokerv1.RefreshTokenRequest) (*tokenbrokerv1.RefreshTokenResponse, error)
-}
-
-func (b *fakeBroker) GetToken(_ context.Context, r *tokenbrokerv1.GetTokenRequest) (*tokenbrokerv1.GetTokenResponse, error) {
-	return b.get(r)
-}
-
-func (b *fakeBroker) WatchToken(_ *tokenbrokerv1.WatchTokenRequest, s tokenbrokerv1.TokenBrokerService_WatchTokenServer) error {
-	return b.watch(s)
-}
-
-func (b *fakeBroker) ReportInvalidToken(_ context.Context, r *tokenbrokerv1.ReportInvalidTokenRequest) (*tokenbrokerv1.ReportInvalidTokenResponse, error) {
-	return b.report(r)
-}
-
-func (b *fakeBroker) ListTokens(context.Context, *tokenbrokerv1.ListTokensRequest) (*tokenbrokerv1.ListTokensResponse, error) {
-	return b.list, nil
-}
-
-func (b *fakeBroker) GetStatus(context.Context, *tokenbrokerv1.GetStatusRequest) (*tokenbrokerv1.GetStatusResponse, error) {
-	return b.status, nil
-}
-
-func (b *fakeBroker) RefreshToken(_ context.Context, r *tokenbrokerv1.RefreshTokenRequest) (*tokenbrokerv1.RefreshTokenResponse, error) {
-	return b.refresh(r)
-}
-
-func (b *fakeBroker) ResignLeadership(context.Context, *tokenbrokerv1.ResignLeadershipRequest) (*tokenbrokerv1.ResignLeadershipResponse, error) {
-	return &tokenbrokerv1.ResignLeadershipResponse{Leader: &tokenbrokerv1.Leader{Id: "broker-2", Address: "10.0.0.2:7700", Term: 91}}, nil
-}
-
-// start serves the fake on a free port until the test ends.
-func (b *fakeBroker) start(t *testing.T, opts ...grpc.ServerOption) string {
-	t.Helper()
-	return b.startOn(t, "tcp", "127.0.0.1:0", opts...)
-}
-
-// startOn is start on any address.
-func (b *fakeBroker) startOn(t *testing.T, network, address string, opts ...grpc.ServerOption) string {
-	t.Helper()
-	listener, err := net.Listen(network, address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.health = health.NewServer()
-	b.health.SetServingStatus(tokenbrokerv1.TokenBrokerService_ServiceDesc.ServiceName, healthpb.HealthCheckResponse_SERVING)
-	server := grpc.NewServer(opts...)
-	healthpb.RegisterHealthServer(server, b.health)
-	tokenbrokerv1.RegisterTokenBrokerServiceServer(server, b)
-	tokenbrokerv1.RegisterAdminServiceServer(server, b)
-	done := make(chan error)
-	go func() { done <- server.Serve(listener) }()
-	t.Cleanup(func() {
-		server.Stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	return listener.Addr().String()
-}
-
-// closedPort returns an address at which nobody listens.
-func closedPort(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
-}
 
 // command runs one command line against address and returns all that a user sees of it.
 func command(ctx context.Context, address, stdin string, args ...string) string {
@@ -286,73 +197,6 @@ func TestCallersAvoidABrokerThatDoesNotServe(t *testing.T) {
 	}
 }
 
-func TestWatchFollowsTheTokenAcrossBrokenStreams(t *testing.T) {
-	ctx, interrupt := context.WithCancel(t.Context())
-	var mu sync.Mutex
-	streams := 0
-	b := &fakeBroker{watch: func(s tokenbrokerv1.TokenBrokerService_WatchTokenServer) error {
-		mu.Lock()
-		streams++
-		n := streams
-		mu.Unlock()
-		tok := shopToken()
-		if n == 1 {
-			if err := s.Send(&tokenbrokerv1.WatchTokenResponse{Token: tok}); err != nil {
-				return err
-			}
-			return status.Error(codes.Unavailable, "the replica is leaving")
-		}
-		tok.Version, tok.State, tok.AccessToken = 18, tokenbrokerv1.TokenState_TOKEN_STATE_EXPIRED, ""
-		if err := s.Send(&tokenbrokerv1.WatchTokenResponse{Token: tok}); err != nil {
-			return err
-		}
-		<-s.Context().Done()
-		return nil
-	}}
-	address := b.start(t)
-	in, out := io.Pipe()
-	shown := make(chan string)
-	go func() {
-		var all strings.Builder
-		buf := make([]byte, 4096)
-		for {
-			n, err := in.Read(buf)
-			all.Write(buf[:n])
-			if strings.Contains(all.String(), "expired") {
-				interrupt()
-			}
-			if err != nil {
-				shown <- all.String()
-				return
-			}
-		}
-	}()
-	var errs bytes.Buffer
-	code := run(ctx, []string{"watch", "shop"}, console{
-		in: strings.NewReader(""), out: out, err: &errs, env: fakeEnvironment(map[string]string{serverVariable: address}),
-		now: func() time.Time { return noon },
-	})
-	out.Close()
-	golden(t, "watch", strings.ReplaceAll(<-shown+"--- standard error\n"+errs.String()+fmt.Sprintf("--- exit code %d\n", code), address, "ADDRESS"))
-}
-
-func TestWatchWritesForProgramsToo(t *testing.T) {
-	b := &fakeBroker{watch: func(s tokenbrokerv1.TokenBrokerService_WatchTokenServer) error {
-		gone := shopToken()
-		gone.AccessToken, gone.State, gone.Ttl = "", tokenbrokerv1.TokenState_TOKEN_STATE_EXPIRED, nil
-		for _, tok := range []*tokenbrokerv1.Token{shopToken(), gone} {
-			if err := s.Send(&tokenbrokerv1.WatchTokenResponse{Token: tok}); err != nil {
-				return err
-			}
-		}
-		return status.Error(codes.NotFound, "the token was taken out of the configuration")
-	}}
-	address := b.start(t)
-	for _, output := range []string{asJSON, asValue} {
-		golden(t, "watch-"+output, command(t.Context(), address, "", "watch", "shop", "-o", output))
-	}
-}
-
 func TestTimeoutComesFromTheEnvironmentToo(t *testing.T) {
 	for variable, want := range map[string]string{"200ms": "no broker answers", "soon": "TOKENBROKER_TIMEOUT is not a duration"} {
 		var out, errs bytes.Buffer
@@ -362,123 +206,6 @@ func TestTimeoutComesFromTheEnvironmentToo(t *testing.T) {
 			t.Errorf("%s: got %s", variable, errs.String())
 		}
 	}
-}
-
-func TestWatchEndsWhenTheTokenIsUnknown(t *testing.T) {
-	b := &fakeBroker{watch: func(tokenbrokerv1.TokenBrokerService_WatchTokenServer) error {
-		return status.Error(codes.NotFound, "there is no token of that name")
-	}}
-	golden(t, "watch-unknown", command(t.Context(), b.start(t), "", "watch", "shop"))
-}
-
-func TestOperatorsSeeWhatIsWrongAndWhatToDo(t *testing.T) {
-	b := &fakeBroker{
-		refresh: func(r *tokenbrokerv1.RefreshTokenRequest) (*tokenbrokerv1.RefreshTokenResponse, error) {
-			tok := shopToken()
-			tok.AccessToken, tok.Version = "", 18
-			if r.GetForce() {
-				tok.Version = 19
-			}
-			return &tokenbrokerv1.RefreshTokenResponse{Token: tok}, nil
-		},
-	}
-	address := b.start(t)
-	for _, tc := range []struct {
-		name, stdin, args string
-		status            *tokenbrokerv1.GetStatusResponse
-	}{
-		{name: "status", args: "status", status: healthyStatus()},
-		{name: "status-json", args: "status -o json", status: healthyStatus()},
-		{name: "status-trouble", args: "status", status: troubledStatus()},
-		{name: "status-no-leader", args: "status", status: leaderlessStatus()},
-		{name: "status-cut-off", args: "status", status: cutOffStatus(37 * time.Second)},
-		{name: "status-never-connected", args: "status", status: cutOffStatus(0)},
-		{name: "refresh", args: "refresh shop"},
-		{name: "refresh-force-no", stdin: "n\n", args: "refresh shop --force"},
-		{name: "refresh-force-eof", args: "refresh shop --force"},
-		{name: "refresh-force-yes", stdin: "y\n", args: "refresh shop --force"},
-		{name: "refresh-force", args: "refresh shop --force --yes -o json"},
-		{name: "resign", args: "resign"},
-		{name: "help-status", args: "status --help"},
-		{name: "help", args: ""},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			b.status = tc.status
-			golden(t, tc.name, command(t.Context(), address, tc.stdin, strings.Fields(tc.args)...))
-		})
-	}
-}
-
-// gRPC repeats the call by itself, and the time is over before that is answered.
-func TestARefusalIsExplainedAlthoughTheTimeEndsInItsRepetition(t *testing.T) {
-	released, calls := make(chan struct{}), new(atomic.Int64)
-	b := &fakeBroker{report: func(*tokenbrokerv1.ReportInvalidTokenRequest) (*tokenbrokerv1.ReportInvalidTokenResponse, error) {
-		if calls.Add(1) > 1 {
-			<-released
-		}
-		return nil, refusal(codes.Unavailable, "this replica cannot reach the leader; ask another",
-			&errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)},
-			&errdetails.ErrorInfo{Reason: "STORE_UNREACHABLE", Domain: "tokenbroker"})
-	}}
-	address := b.start(t)
-	t.Cleanup(func() { close(released) }) // before the server is stopped
-	golden(t, "report-store-away", command(t.Context(), address, "", "report-invalid", "shop", "--version", "17", "--timeout", "700ms"))
-}
-
-func healthyStatus() *tokenbrokerv1.GetStatusResponse {
-	return &tokenbrokerv1.GetStatusResponse{
-		Replica: &tokenbrokerv1.ReplicaStatus{Id: "broker-1", Address: "10.0.0.1:7700", Version: "v1.2.3", StartTime: stamp(-50 * time.Hour),
-			ViewAge: durationpb.New(812345678), Revision: 4711, InSync: true},
-		Leader: &tokenbrokerv1.Leader{Id: "broker-2", Address: "10.0.0.2:7700", Term: 77, Key: "/tokenbroker/election/1f", Since: stamp(-3*time.Hour - 2*time.Minute)},
-		Replicas: []*tokenbrokerv1.Replica{
-			{Id: "broker-2", Address: "10.0.0.2:7700", Leading: true, Since: stamp(-3*time.Hour - 2*time.Minute)},
-			{Id: "broker-1", Address: "10.0.0.1:7700", Since: stamp(-42 * time.Second)},
-		},
-		Tokens: []*tokenbrokerv1.TokenStatus{{
-			Name: "shop", State: tokenbrokerv1.TokenState_TOKEN_STATE_ACTIVE, Version: 17, Ttl: durationpb.New(7198 * time.Second), ExpireTime: stamp(7198 * time.Second),
-			Upstream: "wechat stable", LastRefreshTime: stamp(-2 * time.Second), NextRefreshTime: stamp(7000 * time.Second), NextRefreshReason: "ahead of expiry",
-			FetchesToday: 12, DailyBudget: 2000,
-			LastFailure: &tokenbrokerv1.UpstreamFailure{Code: "timeout", Class: "transient", Meaning: "the upstream did not answer in time", Time: stamp(-26 * time.Hour), Replica: "broker-2"},
-		}},
-	}
-}
-
-func troubledStatus() *tokenbrokerv1.GetStatusResponse {
-	s := healthyStatus()
-	s.Tokens = append(s.Tokens, &tokenbrokerv1.TokenStatus{
-		Name: "wallet", State: tokenbrokerv1.TokenState_TOKEN_STATE_SUSPECT, Version: 3, Ttl: durationpb.New(0), ExpireTime: stamp(20 * time.Minute),
-		Upstream: "wechat classic", Rotating: true, LastRefreshTime: stamp(-100 * time.Minute), NextRefreshTime: stamp(30 * time.Second), NextRefreshReason: "retry",
-		FetchesToday: 31, DailyBudget: 2000, ConsecutiveFailures: 4, Pending: true, Doubt: true, Condemned: true,
-		LastFailure: &tokenbrokerv1.UpstreamFailure{Code: "40164", Class: "address", Meaning: "the address that asks is not on the whitelist",
-			Remedy: "add the address to the IP whitelist in WeChat's console", Message: "invalid ip 203.0.113.7, not in whitelist", Time: stamp(-20 * time.Second)},
-	}, &tokenbrokerv1.TokenStatus{
-		Name: "wharf", State: tokenbrokerv1.TokenState_TOKEN_STATE_ACTIVE, Version: 9, Ttl: durationpb.New(4 * time.Minute), ExpireTime: stamp(90 * time.Minute),
-		Upstream: "wechat classic", Rotating: true, LastRefreshTime: stamp(-30 * time.Minute), NextRefreshTime: stamp(time.Hour), NextRefreshReason: "ahead of expiry",
-		FetchesToday: 31, DailyBudget: 2000,
-		EarlyDeaths: &tokenbrokerv1.EarlyDeaths{Count: 4, LastTime: stamp(-30 * time.Minute), Meaning: "another system refreshes this app's token", Remedy: "find it"},
-		LastFailure: &tokenbrokerv1.UpstreamFailure{Code: "40164", Class: "address", Meaning: "the address that asks is not on the whitelist", Replica: "broker-1",
-			Remedy: "add 203.0.113.7 to the IP whitelist", Message: "invalid ip 203.0.113.7, not in whitelist", Time: stamp(-40 * time.Minute)},
-	})
-	return s
-}
-
-func leaderlessStatus() *tokenbrokerv1.GetStatusResponse {
-	s := healthyStatus()
-	s.Leader, s.Replicas, s.Replica.ViewAge = nil, nil, nil
-	s.Tokens[0].State, s.Tokens[0].LastFailure, s.Tokens[0].NextRefreshTime = tokenbrokerv1.TokenState_TOKEN_STATE_EXPIRED, nil, nil
-	return s
-}
-
-// cutOffStatus is what a replica says that was in touch with etcd so long ago, and has fetched alone since; 0: never.
-func cutOffStatus(ago time.Duration) *tokenbrokerv1.GetStatusResponse {
-	s := healthyStatus()
-	s.Leader, s.Replica.InSync, s.Replica.ViewAge = nil, false, nil
-	s.Replicas[0].Leading = false
-	if ago > 0 {
-		s.Replica.ViewAge = durationpb.New(ago)
-		s.Tokens[0].Local, s.Tokens[0].Version = true, 1763712345678901
-	}
-	return s
 }
 
 func TestHealthcheckTellsByItsExitCode(t *testing.T) {
