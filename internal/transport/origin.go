@@ -36,7 +36,8 @@ func Forward(ctx context.Context, o access.Origin) context.Context {
 
 // OriginOf returns where the call of a handler's context comes from. Its errors are access.ErrUnauthenticated: what was brought cannot be
 // credentials, or is not valid any longer. A certificate is looked at anew in each call, because connections outlive certificates and
-// authorities; a handler of a stream does well to ask again before it hands out something new. It does not block.
+// authorities; a handler of a stream does well to ask again before it hands out something new. It does not block. With an error, the origin
+// has the Peer alone, if that is known, so that failures can be counted and recorded by address.
 func OriginOf(ctx context.Context) (access.Origin, error) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
@@ -47,27 +48,27 @@ func OriginOf(ctx context.Context) (access.Origin, error) {
 		arrived = forwarded
 	}
 	o, err := arrived(ctx, p)
-	if err != nil {
-		return access.Origin{}, err
+	if err == nil {
+		o.Bearer, err = bearer(metadata.ValueFromIncomingContext(ctx, "authorization"))
 	}
-	if o.Bearer, err = bearer(metadata.ValueFromIncomingContext(ctx, "authorization")); err != nil {
-		return access.Origin{}, err
+	if err != nil {
+		return access.Origin{Peer: o.Peer}, err
 	}
 	return o, nil
 }
 
 // directly is the origin of a call that came over the network.
 func directly(ctx context.Context, p *peer.Peer) (access.Origin, error) {
+	o := access.Origin{Peer: p.Addr.String()}
 	for _, key := range []string{peerKey, certificateKey, clientKey} {
 		if len(metadata.ValueFromIncomingContext(ctx, key)) > 0 {
-			return access.Origin{}, refused("the metadata " + key + " are for the gateway only")
+			return o, refused("the metadata " + key + " are for the gateway only")
 		}
 	}
-	o := access.Origin{Peer: p.Addr.String()}
 	if secured, ok := p.AuthInfo.(authInfo); ok {
 		var err error
 		if o.Certificate, err = secured.certificates.caller(&secured.State); err != nil {
-			return access.Origin{}, err
+			return o, err
 		}
 	}
 	return o, nil
@@ -88,7 +89,7 @@ func forwarded(ctx context.Context, _ *peer.Peer) (access.Origin, error) {
 	if len(raw) == 1 {
 		var err error
 		if o.Certificate, err = x509.ParseCertificate([]byte(raw[0])); err != nil {
-			return access.Origin{}, refused("the gateway handed on a certificate that cannot be read")
+			return o, refused("the gateway handed on a certificate that cannot be read")
 		}
 	}
 	return o, nil
