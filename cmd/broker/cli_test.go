@@ -37,10 +37,15 @@ func stamp(fromNoon time.Duration) *timestamppb.Timestamp { return timestamppb.N
 
 // command runs one command line against address and returns all that a user sees of it.
 func command(ctx context.Context, address, stdin string, args ...string) string {
+	return commandIn(ctx, fakeEnvironment(map[string]string{serverVariable: address}), address, stdin, args...)
+}
+
+// commandIn is command in an environment.
+func commandIn(ctx context.Context, env environment, address, stdin string, args ...string) string {
 	var out, errs bytes.Buffer
 	code := run(ctx, args, console{
 		in: strings.NewReader(stdin), out: &out, err: &errs,
-		env: fakeEnvironment(map[string]string{serverVariable: address}),
+		env: env,
 		now: func() time.Time { return noon },
 	})
 	text := fmt.Sprintf("$ broker %s\n%s", strings.Join(args, " "), out.String())
@@ -257,7 +262,7 @@ func TestEveryExampleCanBeUsed(t *testing.T) {
 		t.Fatalf("no examples: %v", err)
 	}
 	for _, path := range examples {
-		got := command(t.Context(), "x:1", "", "config", "validate", "--no-secrets", path)
+		got := commandIn(t.Context(), fakeEnvironment(map[string]string{"TOKENBROKER_PLAINTEXT": ""}), "x:1", "", "config", "validate", "--no-secrets", path)
 		if !strings.Contains(got, "exit code 0\n") {
 			t.Error(got)
 		}
@@ -267,7 +272,7 @@ func TestEveryExampleCanBeUsed(t *testing.T) {
 func TestValidateShowsProblemsOrWhatWouldRun(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"good.yaml": minimal + "grpc: {listen: \":7700\"}\n",
+		"good.yaml": strings.Replace(minimal, "127.0.0.1", "10.0.0.1", 1),
 		"bad.yaml":  minimal + "log: {level: loud}\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {

@@ -13,8 +13,10 @@ import (
 // config is everything that the operator decides. It is made by loadConfig only, so every value in it has passed its checks, every
 // default is filled in and every secret has been read.
 type config struct {
-	// Plaintext: calls are not encrypted, which the operator said in so many words.
+	// Plaintext: calls are not encrypted, which the operator said in so many words. Every address to listen on is on loopback then.
+	// Otherwise there is TLS.
 	Plaintext bool
+	TLS       tlsConfig
 	// PlaintextStore: tokens may lie in etcd and in the snapshot as they are.
 	PlaintextStore bool
 

@@ -8,10 +8,10 @@ type gatewayConfig struct {
 	AnyMode bool
 }
 
-func (s *section) gateway() gatewayConfig {
+func (s *section) gateway(plaintext bool) gatewayConfig {
 	listen, compatible := s.get("listen"), s.section("wechat")
 	c := gatewayConfig{Listen: listen.hostPort("", false), AnyMode: compatible.get("any_mode").boolean(false)}
-	listen.warnIfExposed(c.Listen)
+	listen.checkPlaintext(c.Listen, plaintext)
 	if s.present && !s.broken && !listen.given {
 		listen.fail("this is required", "write host:port, such as 127.0.0.1:7710, or take the section away")
 	}

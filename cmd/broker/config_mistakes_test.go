@@ -45,7 +45,7 @@ var configMistakes = []struct {
 		"broker.yaml:3:3: a field's name must be a word; broker config example shows what there is",
 	}},
 	{name: "unknown fields", text: minimal + "grcp: {listen: x}\ngrpc: {listn: ':1', 5ecre7: 1}\n", want: []string{
-		`broker.yaml:3:1: unknown field "grcp"; known here are audit, clients, election, etcd, gateway, grpc, http, insecure_plaintext_store, limits, log, plaintext, replica, sealing, snapshot and tokens`,
+		`broker.yaml:3:1: unknown field "grcp"; known here are audit, clients, election, etcd, gateway, grpc, http, insecure_plaintext_store, limits, log, plaintext, replica, sealing, snapshot, tls and tokens`,
 		`broker.yaml:4:8: grpc: unknown field "listn"; known here are listen, max_connection_age and reflection`,
 		"broker.yaml:4:21: grpc: unknown field; known here are listen, max_connection_age and reflection",
 	}},
@@ -144,8 +144,26 @@ var configMistakes = []struct {
 	{name: "too long a session", text: minimal + "election: {session_ttl: 2m}\n", want: []string{
 		"broker.yaml:3:25: election.session_ttl: 2m is too long; write at most 1m",
 	}},
-	{name: "wide open", text: minimal + "grpc: {listen: ':7700'}\n", warnings: []string{
-		"broker.yaml:3:16: grpc.listen: whoever reaches this address can fetch every token, unencrypted and without being asked who they are; use a loopback address, or let only your services reach it",
+	{name: "plaintext for others than this machine", text: minimal + "grpc: {listen: ':7700'}\nhttp: {listen: 'broker-1:7780'}\ngateway: {listen: '[fe80::1]:7710'}\n", want: []string{
+		"broker.yaml:3:16: grpc.listen: this is not a loopback address, and calls are not encrypted (plaintext); use tls, or a loopback address such as 127.0.0.1:7700",
+		"broker.yaml:4:16: http.listen: this is not a loopback address, and calls are not encrypted (plaintext); use tls, or a loopback address such as 127.0.0.1:7700",
+		"broker.yaml:5:19: gateway.listen: this is not a loopback address, and calls are not encrypted (plaintext); use tls, or a loopback address such as 127.0.0.1:7700",
+	}},
+	{name: "plaintext that nobody asked for", text: minimal, env: map[string]string{"TOKENBROKER_PLAINTEXT": ""}, want: []string{
+		"broker.yaml:1:1: it is not said how calls are protected; add tls: {cert_file: ..., key_file: ...}, or plaintext: true if every address to listen on is on loopback",
+	}},
+	{name: "tls and plaintext", text: minimal + "plaintext: true\ntls: {client_certificates: sometimes}\n", env: map[string]string{"TOKENBROKER_PLAINTEXT": ""}, want: []string{
+		"broker.yaml:4:6: tls: a server needs a certificate; give cert_file and key_file, or take tls away and write plaintext: true",
+		"broker.yaml:4:6: tls: both tls and plaintext are given; keep one of them",
+		`broker.yaml:4:28: tls.client_certificates: "sometimes" is not possible here; write optional or required`,
+	}},
+	{name: "certificates that cannot be used", text: minimal + "tls:\n  cert_file: DIR/none\n  key_file: DIR/none\n  client_ca_file: DIR/good\n", env: map[string]string{"TOKENBROKER_PLAINTEXT": ""}, want: []string{
+		"broker.yaml:4:14: tls.cert_file: certificate and key cannot be used: one of the files does not exist; let cert_file and key_file hold a matching pair in PEM form",
+		"broker.yaml:6:19: tls.client_ca_file: the file named here holds no certificate; let it hold the authorities' certificates in PEM form",
+	}},
+	{name: "required certificates that nobody issues", text: minimal + "tls:\n  cert_file: DIR/good\n  client_certificates: required\n", env: map[string]string{"TOKENBROKER_PLAINTEXT": ""}, want: []string{
+		"broker.yaml:4:3: tls: cert_file and key_file belong together; give both or neither",
+		"broker.yaml:5:24: tls.client_certificates: callers' certificates are verified with authorities, and there are none; name them in client_ca_file",
 	}},
 	{name: "wrong environment", text: minimal, env: map[string]string{
 		"TOKENBROKER_LOG_LEVEL": "loud", "TOKENBROKER_LOG_LEVL": "5ecre7", "TOKENBROKER_SERVICE_HOST": "1", "TOKENBROKER_PORT_7700_TCP": "1",

@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/tokenbroker/tokenbroker/internal/token"
+	"github.com/tokenbroker/tokenbroker/internal/transport"
 )
 
 // maxSecretSize bounds what is read of a secret's file.
@@ -136,8 +137,11 @@ func fileTrouble(err error) string {
 }
 
 // tls reads the names of the files of one side's TLS, and tries them.
-func (s *section) tls() tlsFiles {
-	ca, cert, key := s.get("ca_file"), s.get("cert_file"), s.get("key_file")
+func (s *section) tls() tlsFiles { return s.tlsWith("ca_file") }
+
+// tlsWith is tls where the other side's authorities have a name of their own.
+func (s *section) tlsWith(authorities string) tlsFiles {
+	ca, cert, key := s.get(authorities), s.get("cert_file"), s.get("key_file")
 	files := tlsFiles{CA: ca.str(""), Cert: cert.str(""), Key: key.str("")}
 	if (files.Cert == "") != (files.Key == "") {
 		s.fail("cert_file and key_file belong together", "give both or neither")
@@ -175,9 +179,13 @@ func (f tlsFiles) authorities() (*x509.CertPool, error) {
 	if err != nil {
 		return nil, errors.New(fileTrouble(err))
 	}
+	list, err := transport.ParseCertificates(pem)
+	if err != nil {
+		return nil, err
+	}
 	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, errors.New("holds no certificate")
+	for _, authority := range list {
+		pool.AddCert(authority)
 	}
 	return pool, nil
 }

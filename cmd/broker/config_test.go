@@ -84,7 +84,7 @@ func TestMinimalConfigurationGetsDocumentedDefaults(t *testing.T) {
 	}
 	got := summarize(cfg)
 	want := summary{
-		Replica: "host-1", GRPC: "127.0.0.1:7700", HTTP: "127.0.0.1:7780", Etcd: "http://127.0.0.1:2379", Namespace: "/tokenbroker/",
+		Replica: "host-1", GRPC: "127.0.0.1:7700", HTTP: "127.0.0.1:7780", Etcd: "http://127.0.0.1:2379", Namespace: "/tokenbroker/", Transport: "plaintext, on loopback only",
 		SessionTTL: "5s", AtRest: "as they are",
 		Tokens: []tokenSummary{{
 			Name: "shop", Upstream: "wechat stable", AppID: "wx1", Secret: "environment SHOP", Refresh: got.Tokens[0].Refresh,
@@ -224,7 +224,8 @@ func known(t *testing.T, text string) []string {
 }
 
 func TestExampleShowsEverySettingAndIsRight(t *testing.T) {
-	cfg, warnings, err := loadConfig(sources{File: "example.yaml", Data: []byte(exampleConfig), Env: fakeEnvironment(nil), Dry: true})
+	secured := fakeEnvironment(map[string]string{"TOKENBROKER_PLAINTEXT": ""})
+	cfg, warnings, err := loadConfig(sources{File: "example.yaml", Data: []byte(exampleConfig), Env: secured, Dry: true})
 	if err != nil || len(warnings) > 0 {
 		t.Fatalf("%v\nwarnings %v", err, warnings)
 	}
@@ -237,7 +238,7 @@ func TestExampleShowsEverySettingAndIsRight(t *testing.T) {
 	alternative, after, _ := strings.Cut(alternative, "\nelection:")
 	alternative, _, _ = strings.Cut(alternative, "  #  # For https between")
 	text := before + "  embedded:" + strings.ReplaceAll(alternative, "\n  #  ", "\n    ") + "\nelection:" + after
-	cfg, warnings, err = loadConfig(sources{File: "example.yaml", Data: []byte(text), Env: fakeEnvironment(nil), Dry: true})
+	cfg, warnings, err = loadConfig(sources{File: "example.yaml", Data: []byte(text), Env: secured, Dry: true})
 	if err != nil || len(warnings) > 0 {
 		t.Fatalf("%v\nwarnings %v\n%s", err, warnings, text)
 	}
@@ -247,7 +248,7 @@ func TestExampleShowsEverySettingAndIsRight(t *testing.T) {
 	for _, section := range []string{
 		"zzz: 1", "replica: {zzz: 1}", "grpc: {zzz: 1}", "http: {zzz: 1}", "log: {zzz: 1}", "election: {zzz: 1}", "snapshot: {zzz: 1}",
 		"sealing: {zzz: 1}", "sealing: {keyset: {zzz: 1}}",
-		"limits: {zzz: 1}", "audit: {zzz: 1}",
+		"limits: {zzz: 1}", "audit: {zzz: 1}", "tls: {zzz: 1}",
 		"etcd: {zzz: 1}", "etcd: {tls: {zzz: 1}}", "etcd: {embedded: {zzz: 1}}", "etcd: {embedded: {peer_tls: {zzz: 1}}}", "etcd: {password: {zzz: 1}}",
 		"tokens: [{zzz: 1}]", "tokens: [{wechat: {zzz: 1}}]", "tokens: [{wechat: {}, refresh: [{zzz: 1}]}]", "tokens: [{wechat: {}, verify: {zzz: 1}}]",
 	} {

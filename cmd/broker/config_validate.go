@@ -116,6 +116,7 @@ type summary struct {
 	GRPC       string         `json:"grpc"`
 	HTTP       string         `json:"http"`
 	Gateway    string         `json:"gateway,omitempty"`
+	Transport  string         `json:"transport"`
 	Etcd       string         `json:"etcd"`
 	Namespace  string         `json:"namespace"`
 	SessionTTL string         `json:"session_ttl"`
@@ -146,7 +147,7 @@ type tokenSummary struct {
 
 func summarize(cfg *config) summary {
 	s := summary{
-		Replica: cfg.Replica.ID, Advertise: cfg.Replica.Advertise, GRPC: cfg.GRPC.Listen, HTTP: cfg.HTTP.Listen, Gateway: cfg.Gateway.Listen,
+		Replica: cfg.Replica.ID, Advertise: cfg.Replica.Advertise, GRPC: cfg.GRPC.Listen, HTTP: cfg.HTTP.Listen, Gateway: cfg.Gateway.Listen, Transport: cfg.TLS.describe(),
 		Etcd: strings.Join(cfg.Etcd.Endpoints, ", "), Namespace: cfg.Etcd.Namespace, SessionTTL: short(cfg.Election.SessionTTL), Snapshot: cfg.Snapshot.File,
 		AtRest: cfg.Sealing.describe(cfg.PlaintextStore),
 	}
@@ -193,6 +194,7 @@ func (s summary) table(w io.Writer) error {
 		out.row("gateway", s.Gateway)
 	}
 	out.row("metrics", s.HTTP)
+	out.row("transport", s.Transport)
 	out.row("etcd", s.Etcd)
 	out.row("namespace", s.Namespace)
 	out.row("session TTL", s.SessionTTL)

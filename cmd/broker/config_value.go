@@ -145,14 +145,6 @@ func (v value) hostPort(otherwise string, whole bool) string {
 	return otherwise
 }
 
-// warnIfExposed warns of an address to serve tokens on that can be reached from elsewhere.
-func (v value) warnIfExposed(address string) {
-	if host, _, err := net.SplitHostPort(address); err == nil && !loopback(host) {
-		v.warn("whoever reaches this address can fetch every token, unencrypted and without being asked who they are",
-			"use a loopback address, or let only your services reach it")
-	}
-}
-
 // baseURL returns an http or https URL with a host, and nothing after the path. What is wrong is said without the URL where it may
 // contain a password.
 func (v value) baseURL(otherwise string, path bool) string {

@@ -99,7 +99,7 @@ func (d *demo) run(ctx context.Context) error {
 	below, finish := context.WithCancel(context.WithoutCancel(ctx))
 	defer finish()
 	var ground errgroup.Group
-	ground.Go(func() error { return serveHTTP(below, site, simulated) })
+	ground.Go(func() error { return serveHTTP(below, site, simulated, log.Handler()) })
 	ground.Go(func() error { return etcd.Run(below) })
 	err = s.run(ctx, log)
 	finish()

@@ -10,6 +10,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/tokenbroker/tokenbroker/test/certtest"
 )
 
 // ownMetrics lists the names of all metrics that a replica with a snapshot and a gateway registers, whether they have a series yet or not.
@@ -25,7 +28,14 @@ func ownMetrics(t *testing.T) []string {
 	}
 	t.Cleanup(func() { _ = client.Close() })
 	registry := prometheus.NewRegistry()
-	r, err := newReplica(cfg, client, "x:1", registry, newLogger(os.Stderr, cfg.Log))
+	pair := certtest.New(t).Issue(t, certtest.Leaf{})
+	cfg.TLS = tlsConfig{Own: tlsFiles{Cert: pair.Cert, Key: pair.Key}}
+	log := newLogger(os.Stderr, cfg.Log)
+	e, err := newEntrance(cfg, &ports{grpc: bufconn.Listen(1)}, registry, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := newReplica(cfg, client, "x:1", e, registry, log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,6 +34,7 @@ func (l *reloader) run(ctx context.Context, r *replica) {
 
 // reload applies the configuration as it is now. If anything is wrong with it, nothing changes.
 func (l *reloader) reload(r *replica) {
+	r.entrance.reread() // whatever is wrong elsewhere
 	next, warnings, err := l.load(false)
 	var found problems
 	if errors.As(err, &found) {
@@ -73,6 +74,8 @@ func (c *config) restartFor(next *config) []string {
 		name string
 		a, b any
 	}{
+		{"tls", c.TLS, next.TLS},
+		{"plaintext", c.Plaintext, next.Plaintext},
 		{"replica", c.Replica, next.Replica},
 		{"grpc", c.GRPC, next.GRPC},
 		{"http", c.HTTP, next.HTTP},

@@ -16,6 +16,7 @@ import (
 	"github.com/tokenbroker/tokenbroker/internal/server"
 	"github.com/tokenbroker/tokenbroker/internal/snapshot"
 	"github.com/tokenbroker/tokenbroker/internal/store"
+	"github.com/tokenbroker/tokenbroker/internal/transport"
 	"github.com/tokenbroker/tokenbroker/internal/view"
 )
 
@@ -36,6 +37,7 @@ const firstLook = 750 * time.Millisecond
 // replica is one broker: all that one configuration makes run, but for the HTTP server and an embedded etcd, which outlive it.
 type replica struct {
 	log      *slog.Logger
+	entrance *entrance
 	store    *store.Store
 	elector  *leader.Elector
 	observer *leader.Observer
@@ -49,10 +51,10 @@ type replica struct {
 }
 
 // newReplica puts the parts together; nothing runs yet. address is what others reach the replica at. Its metrics go to registry.
-func newReplica(cfg *config, client *clientv3.Client, address string, registry *prometheus.Registry, log *slog.Logger) (*replica, error) {
+func newReplica(cfg *config, client *clientv3.Client, address string, e *entrance, registry *prometheus.Registry, log *slog.Logger) (*replica, error) {
 	c := clock.New()
 	v := view.New(view.Config{Clock: c})
-	r := &replica{log: log, clock: c}
+	r := &replica{log: log, clock: c, entrance: e}
 	var err error
 	if r.store, err = store.New(store.Config{
 		Client: client, View: v, Clock: c, Logger: log.With("component", "store"), Replica: cfg.Replica.ID, Namespace: cfg.Etcd.Namespace,
@@ -84,6 +86,7 @@ func newReplica(cfg *config, client *clientv3.Client, address string, registry *
 	r.server = server.New(server.Config{
 		ReplicaID: cfg.Replica.ID, Address: address, Version: thisBuild().Version, Started: c.Wall(), Wall: c.Wall,
 		Logger: log.With("component", "server"), Reflection: cfg.GRPC.Reflection, DrainTimeout: drainTime, MaxConnectionAge: cfg.GRPC.MaxConnectionAge,
+		Credentials: transport.ServerCredentials(e.certificates),
 	}, v, r.store, seen, r.catalog)
 	if err := registry.Register(r.server); err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
@@ -100,7 +103,7 @@ func newReplica(cfg *config, client *clientv3.Client, address string, registry *
 		}
 	}
 	if cfg.Gateway.Listen != "" {
-		if r.front, err = newFront(cfg, registry, log); err != nil {
+		if r.front, err = newFront(cfg, e, registry, log); err != nil {
 			return nil, err
 		}
 	}
@@ -119,6 +122,7 @@ func (r *replica) reconfigure(cfg *config) (changes, error) {
 	if r.front != nil {
 		r.front.clients.Set(cfg.Clients)
 	}
+	r.entrance.reconfigure(cfg)
 	return diff, nil
 }
 

@@ -107,19 +107,27 @@ func serve(ctx context.Context, cfg *config, p ports, log *slog.Logger, reload *
 	log.Info("starting", "version", thisBuild().Version, "grpc", where(p.grpc), "gateway", where(p.gateway), "metrics", where(p.http),
 		"advertise", address, "tokens", len(cfg.Tokens))
 
+	registry := newRegistry()
+	e, err := newEntrance(cfg, &p, registry, log)
+	if err != nil {
+		return err
+	}
 	// The HTTP server begins first and ends last: the process is alive while it waits for etcd.
 	group, whole := errgroup.WithContext(context.WithoutCancel(ctx))
 	whole, finished := context.WithCancel(whole)
-	registry := newRegistry()
 	var running atomic.Pointer[replica]
-	pages := web{registry: registry, ready: func() bool { r := running.Load(); return r != nil && r.server.Ready() }}
+	pages := web{
+		registry: registry, certificates: e.certificates, log: log.With("component", "http"),
+		ready: func() bool { r := running.Load(); return r != nil && r.server.Ready() },
+	}
+	group.Go(func() error { return e.run(whole) })
 	group.Go(func() error { return pages.run(whole, p.http) })
 	group.Go(func() error {
 		defer finished()
 		ctx, cancel := either(ctx, whole)
 		defer cancel()
 		err := withEtcd(ctx, cfg.Etcd, log, func(ctx context.Context, client *clientv3.Client) error {
-			r, err := newReplica(cfg, client, address, registry, log)
+			r, err := newReplica(cfg, client, address, e, registry, log)
 			if err != nil {
 				return err
 			}

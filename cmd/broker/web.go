@@ -4,17 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/tokenbroker/tokenbroker/internal/transport"
 )
 
 // web serves /metrics, /livez and /readyz. Liveness hangs on nothing but the process: restarting does not mend etcd.
 type web struct {
 	registry *prometheus.Registry
+	// certificates are nil where there is no TLS.
+	certificates *transport.Certificates
+	log          *slog.Logger
 	// ready reports whether gRPC calls are served.
 	ready func() bool
 }
@@ -36,12 +42,15 @@ func (w web) handler() http.Handler {
 
 // run serves on the listener, which it closes, until ctx ends.
 func (w web) run(ctx context.Context, listener net.Listener) error {
-	return serveHTTP(ctx, listener, w.handler())
+	return serveHTTP(ctx, w.certificates.ForPages(listener), w.handler(), w.certificates.Handler(w.log.Handler()))
 }
 
-// serveHTTP serves until ctx ends, gives requests under way a second, and returns nil then.
-func serveHTTP(ctx context.Context, listener net.Listener, handler http.Handler) error {
-	s := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, IdleTimeout: time.Minute}
+// serveHTTP serves until ctx ends, gives requests under way a second, and returns nil then. What goes wrong with a connection is told to trouble.
+func serveHTTP(ctx context.Context, listener net.Listener, handler http.Handler, trouble slog.Handler) error {
+	s := &http.Server{
+		Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, IdleTimeout: time.Minute,
+		MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(trouble, slog.LevelWarn),
+	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(listener) }()
 	select {

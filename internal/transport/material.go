@@ -73,7 +73,7 @@ type material struct {
 // material makes the settings of the contents.
 func (cfg Config) material(c contents) (*material, error) {
 	m := &material{sum: c.sum()}
-	chain, err := parseCertificates(c.cert)
+	chain, err := ParseCertificates(c.cert)
 	if err != nil {
 		return nil, fmt.Errorf("cert_file %s %w", cfg.CertFile, err)
 	}
@@ -88,7 +88,7 @@ func (cfg Config) material(c contents) (*material, error) {
 		SessionTicketsDisabled: true,
 	}
 	if cfg.ClientCAFile != "" {
-		if m.authorities, err = parseCertificates(c.authorities); err != nil {
+		if m.authorities, err = ParseCertificates(c.authorities); err != nil {
 			return nil, fmt.Errorf("client_ca_file %s %w", cfg.ClientCAFile, err)
 		}
 		m.pool = x509.NewCertPool()
@@ -108,9 +108,9 @@ func (cfg Config) material(c contents) (*material, error) {
 	return m, nil
 }
 
-// parseCertificates reads certificates in PEM form. A file that is being written ends in the middle of a block: what stands before that may
+// ParseCertificates reads certificates in PEM form. A file that is being written ends in the middle of a block: what stands before that may
 // not be taken for the whole. Its errors continue a sentence that names the file.
-func parseCertificates(data []byte) ([]*x509.Certificate, error) {
+func ParseCertificates(data []byte) ([]*x509.Certificate, error) {
 	var list []*x509.Certificate
 	for {
 		block, rest := pem.Decode(data)
@@ -131,7 +131,7 @@ func parseCertificates(data []byte) ([]*x509.Certificate, error) {
 	case bytes.Contains(data, []byte("-----BEGIN")):
 		return nil, errors.New("ends in the middle of a PEM block, or holds a broken one")
 	case len(list) == 0:
-		return nil, errors.New("holds no certificate in PEM form")
+		return nil, errors.New("holds no certificate")
 	}
 	return list, nil
 }
