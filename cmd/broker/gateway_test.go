@@ -2,12 +2,15 @@ package main
 
 import (
 	"encoding/json"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // gatewaySections are appended to a configuration: a client whose secret is "till-secret".
@@ -103,5 +106,18 @@ func TestWhatTheDemonstrationSaysToCopyWorks(t *testing.T) {
 	}
 	if strings.Contains(p.err.String(), regexp.MustCompile(`secret=([0-9a-f]+)`).FindStringSubmatch(text)[1]) {
 		t.Error("the log shows the client's secret")
+	}
+}
+
+// A connection that stays behind would be found as a goroutine at the end.
+func TestAFrontThatCannotBeLeavesNoConnection(t *testing.T) {
+	registry, log := prometheus.NewRegistry(), slog.New(slog.DiscardHandler)
+	f, err := newFront(&config{}, registry, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.conn.Close()
+	if _, err := newFront(&config{}, registry, log); err == nil || !strings.Contains(err.Error(), "the gateway's metrics") {
+		t.Errorf("a second one with the same registry: %v", err)
 	}
 }
