@@ -75,8 +75,9 @@ func (a *agentFlags) settle(cmd *cobra.Command) error {
 	if err := a.settleConnection(cmd); err != nil {
 		return err
 	}
-	if err := a.log.Level.UnmarshalText([]byte(a.level)); err != nil {
-		return fmt.Errorf("log level %q is not possible; write debug, info, warn or error", a.level)
+	var err error
+	if a.log.Level, err = parseLevel(a.level); err != nil {
+		return err
 	}
 	if a.log.JSON = a.format == "json"; !a.log.JSON && a.format != "text" {
 		return fmt.Errorf("log format %q is not possible; write text or json", a.format)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"log/slog"
 	"regexp"
 	"time"
 )
@@ -30,12 +29,11 @@ func loadConfig(src sources) (cfg *config, warnings problems, err error) {
 	if top.broken {
 		return nil, nil, d.problems
 	}
-	cfg = &config{PlaintextStore: top.get("insecure_plaintext_store").boolean(false)}
+	cfg = &config{Plaintext: top.get("plaintext").boolean(false), PlaintextStore: top.get("insecure_plaintext_store").boolean(false)}
 	cfg.Replica = top.section("replica").replica()
-	top.transport(cfg)
-	cfg.GRPC = top.section("grpc").grpc(cfg.Plaintext)
-	cfg.HTTP = top.section("http").http(cfg.Plaintext)
-	cfg.Gateway = top.section("gateway").gateway(cfg.Plaintext)
+	cfg.GRPC = top.section("grpc").grpc()
+	cfg.HTTP = top.section("http").http()
+	cfg.Gateway = top.section("gateway").gateway()
 	cfg.Log = top.section("log").log()
 	cfg.Etcd = top.section("etcd").etcd(cfg.Replica.ID)
 	cfg.Election = top.section("election").election()
@@ -78,36 +76,27 @@ func (s *section) replica() replicaConfig {
 	return c
 }
 
-func (s *section) grpc(plaintext bool) grpcConfig {
+func (s *section) grpc() grpcConfig {
 	listen := s.get("listen")
 	c := grpcConfig{
 		Listen:           listen.hostPort("127.0.0.1:7700", false),
 		Reflection:       s.get("reflection").boolean(false),
 		MaxConnectionAge: s.get("max_connection_age").duration(30*time.Minute, 0, 0),
 	}
-	listen.checkPlaintext(c.Listen, plaintext)
+	listen.warnIfExposed(c.Listen)
 	s.end()
 	return c
 }
 
-func (s *section) http(plaintext bool) httpConfig {
-	listen := s.get("listen")
-	c := httpConfig{Listen: listen.hostPort("127.0.0.1:7780", false)}
-	listen.checkPlaintext(c.Listen, plaintext)
+func (s *section) http() httpConfig {
+	c := httpConfig{Listen: s.get("listen").hostPort("127.0.0.1:7780", false)}
 	s.end()
 	return c
 }
 
 func (s *section) log() logConfig {
 	var c logConfig
-	switch s.get("level").oneOf("info", "debug", "info", "warn", "error") {
-	case "debug":
-		c.Level = slog.LevelDebug
-	case "warn":
-		c.Level = slog.LevelWarn
-	case "error":
-		c.Level = slog.LevelError
-	}
+	c.Level, _ = parseLevel(s.get("level").oneOf("info", "debug", "info", "warn", "error")) // oneOf has refused all others
 	c.JSON = s.get("format").oneOf("text", "text", "json") == "json"
 	s.end()
 	return c

@@ -60,7 +60,9 @@ keep the tokens demo-stable and demo-classic alive. Not for production: everythi
 		case d.life < 20*time.Second || d.life > 2*time.Hour || d.life%time.Second != 0:
 			return fmt.Errorf("a token life of %v is not possible; write 20s to 2h in whole seconds", d.life)
 		}
-		return d.log.Level.UnmarshalText([]byte(*level))
+		var err error
+		d.log.Level, err = parseLevel(*level)
+		return err
 	}
 	cmd.RunE = carryOut(func(ctx context.Context, _ []string) error { return d.run(ctx) })
 	return cmd

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 )
@@ -12,6 +13,14 @@ func newLogger(w io.Writer, c logConfig) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// parseLevel reads how people write a level.
+func parseLevel(text string) (level slog.Level, err error) {
+	if level.UnmarshalText([]byte(text)) != nil {
+		return 0, fmt.Errorf("log level %q is not possible; write debug, info, warn or error", text)
+	}
+	return level, nil
 }
 
 // logWarnings tells what is questionable in a configuration.
