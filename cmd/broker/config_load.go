@@ -29,11 +29,12 @@ func loadConfig(src sources) (cfg *config, warnings problems, err error) {
 	if top.broken {
 		return nil, nil, d.problems
 	}
-	cfg = &config{Plaintext: top.get("plaintext").boolean(false), PlaintextStore: top.get("insecure_plaintext_store").boolean(false)}
+	cfg = &config{PlaintextStore: top.get("insecure_plaintext_store").boolean(false)}
 	cfg.Replica = top.section("replica").replica()
-	cfg.GRPC = top.section("grpc").grpc()
-	cfg.HTTP = top.section("http").http()
-	cfg.Gateway = top.section("gateway").gateway()
+	top.transport(cfg)
+	cfg.GRPC = top.section("grpc").grpc(cfg.Plaintext)
+	cfg.HTTP = top.section("http").http(cfg.Plaintext)
+	cfg.Gateway = top.section("gateway").gateway(cfg.Plaintext)
 	cfg.Log = top.section("log").log()
 	cfg.Etcd = top.section("etcd").etcd(cfg.Replica.ID)
 	cfg.Election = top.section("election").election()
@@ -76,20 +77,22 @@ func (s *section) replica() replicaConfig {
 	return c
 }
 
-func (s *section) grpc() grpcConfig {
+func (s *section) grpc(plaintext bool) grpcConfig {
 	listen := s.get("listen")
 	c := grpcConfig{
 		Listen:           listen.hostPort("127.0.0.1:7700", false),
 		Reflection:       s.get("reflection").boolean(false),
 		MaxConnectionAge: s.get("max_connection_age").duration(30*time.Minute, 0, 0),
 	}
-	listen.warnIfExposed(c.Listen)
+	listen.checkPlaintext(c.Listen, plaintext)
 	s.end()
 	return c
 }
 
-func (s *section) http() httpConfig {
-	c := httpConfig{Listen: s.get("listen").hostPort("127.0.0.1:7780", false)}
+func (s *section) http(plaintext bool) httpConfig {
+	listen := s.get("listen")
+	c := httpConfig{Listen: listen.hostPort("127.0.0.1:7780", false)}
+	listen.checkPlaintext(c.Listen, plaintext)
 	s.end()
 	return c
 }

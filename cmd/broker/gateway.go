@@ -25,7 +25,7 @@ type front struct {
 }
 
 // newFront returns a front that nothing runs of yet. Its metrics go to registry. Whoever does not run it must close conn.
-func newFront(cfg *config, registry *prometheus.Registry, log *slog.Logger) (*front, error) {
+func newFront(cfg *config, e *entrance, registry *prometheus.Registry, log *slog.Logger) (*front, error) {
 	f := &front{clients: gateway.NewClients(cfg.Clients), inner: bufconn.Listen(256 << 10)}
 	var err error
 	if f.conn, err = grpc.NewClient("passthrough:///replica", grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry(),
@@ -34,6 +34,7 @@ func newFront(cfg *config, registry *prometheus.Registry, log *slog.Logger) (*fr
 	}
 	f.gateway, err = gateway.New(gateway.Config{
 		Conn: f.conn, Admission: f.clients, AnyMode: cfg.Gateway.AnyMode, Logger: log.With("component", "gateway"),
+		Certificates: e.certificates, MaxConnectionAge: cfg.GRPC.MaxConnectionAge,
 	})
 	if err == nil {
 		if err = registry.Register(f.gateway); err != nil {

@@ -112,12 +112,12 @@ func TestWhatTheDemonstrationSaysToCopyWorks(t *testing.T) {
 // A connection that stays behind would be found as a goroutine at the end.
 func TestAFrontThatCannotBeLeavesNoConnection(t *testing.T) {
 	registry, log := prometheus.NewRegistry(), slog.New(slog.DiscardHandler)
-	f, err := newFront(&config{}, registry, log)
+	f, err := newFront(&config{}, &entrance{}, registry, log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.conn.Close()
-	if _, err := newFront(&config{}, registry, log); err == nil || !strings.Contains(err.Error(), "the gateway's metrics") {
+	if _, err := newFront(&config{}, &entrance{}, registry, log); err == nil || !strings.Contains(err.Error(), "the gateway's metrics") {
 		t.Errorf("a second one with the same registry: %v", err)
 	}
 }
