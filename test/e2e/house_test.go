@@ -38,6 +38,7 @@ type house struct {
 	values        map[string]string // all that must not be seen, by what it is
 	tokens        string            // the section of the configuration
 	snapshots     map[*broker]string
+	data          string // etcd's folder
 	found         *evidence
 }
 
@@ -101,10 +102,10 @@ func newHouse(t *testing.T) *house {
 		fmt.Fprintf(list, "  - {name: %s, wechat: {mode: %s, appid: wx-%s, secret: %s, base_url: %q, max_life: 10m, overlap: 10s}}\n",
 			tr.name, tr.mode, tr.name, reference, tr.base)
 	}
-	h.tokens = list.String()
+	h.tokens, h.data = list.String(), filepath.Join(dir, "data")
 	client := "http://" + etcdtest.FreeAddress(t)
 	h.first = newBroker(t, "first", fmt.Sprintf("{embedded: {data_dir: %s, listen_client: %q, listen_peer: %q}}",
-		filepath.Join(dir, "data"), client, "http://127.0.0.1:0"), h.tokens)
+		h.data, client, "http://127.0.0.1:0"), h.tokens)
 	h.second = newBroker(t, "second", "{endpoints: ["+client+"]}", h.tokens)
 	h.second.logFormat = "json"
 	for _, b := range []*broker{h.first, h.second} {

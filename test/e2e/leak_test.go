@@ -32,6 +32,13 @@ func TestNothingThatIsWrittenShowsASecretOrAToken(t *testing.T) {
 	h.look(t, "healed", h.first, h.second)
 	h.ends(t)
 
+	stored := newEvidence() // this etcd is not sealed: tokens lie open in it, but no secret ever comes there
+	stored.folder(t, "etcd's files", h.data)
+	if !stored.has("etcd's files", "/tokenbroker/") {
+		t.Error("these are not etcd's files")
+	}
+	stored.search(t, h.values)
+
 	for name, w := range h.wechats {
 		history := w.History()
 		if len(history) == 0 {

@@ -6,8 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"html"
+	"io/fs"
 	"maps"
 	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -74,6 +78,25 @@ func (e *evidence) process(where string, p *process) {
 	e.add(where+", standard error", p.err.String())
 }
 
+// gaps are what is left free in files: etcd's are of 64 MB from the start.
+var gaps = regexp.MustCompile("\x00{64,}")
+
+// folder keeps every file below a folder.
+func (e *evidence) folder(t *testing.T, where, dir string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		e.add(where, path+"\n"+string(gaps.ReplaceAll(data, []byte("\x00\n"))))
+		return err
+	})
+	if err != nil {
+		t.Errorf("%s: %v", where, err)
+	}
+}
+
 // error keeps all that a failed call tells: the text and every detail. It fails the test if the call did not fail.
 func (e *evidence) error(t *testing.T, where string, err error) {
 	t.Helper()
@@ -99,17 +122,40 @@ func (e *evidence) message(t *testing.T, where string, m proto.Message) {
 // search reports every value that occurs somewhere, and names it instead of showing it.
 func (e *evidence) search(t *testing.T, values map[string]string) {
 	t.Helper()
+	for _, leak := range e.leaks(values) {
+		t.Error(leak)
+	}
+}
+
+// leaks describes every value that occurs somewhere.
+func (e *evidence) leaks(values map[string]string) []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	var all []string
 	for name, value := range values {
 		for _, form := range forms(value) {
 			for where, text := range e.texts {
 				if at := strings.Index(text.String(), form); at >= 0 {
-					t.Errorf("%s is written in %s:\n%s", name, where, line(text.String(), at))
+					all = append(all, fmt.Sprintf("%s is written in %s:\n%.500q", name, where, line(text.String(), at)))
 				}
 			}
 		}
 	}
+	return all
+}
+
+// places lists where something was found.
+func (e *evidence) places() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Sorted(maps.Keys(e.texts))
+}
+
+// text is what was found at a place.
+func (e *evidence) text(where string) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.texts[where].String()
 }
 
 // has reports whether a text occurs in what was found at a place.
