@@ -16,7 +16,7 @@
 // not exist, and what follows the last colon is a verb or nothing. The method is that of the request line: X-HTTP-Method-Override is not
 // heeded, and a form that was posted is no GET. HEAD is GET without its body.
 //
-// Of the headers only Authorization is handed on; a caller cannot set other metadata of a call. A query parameter that nobody knows is an
+// Of the headers only Authorization and traceparent are handed on; a caller cannot set other metadata of a call. A query parameter that nobody knows is an
 // error, because a misspelt min_ttl would be a promise not kept.
 //
 // Two kinds of requests are refused that only a browser sends, for a page that is none of ours: see host.go. Whether the Host counts is a

@@ -128,11 +128,15 @@ func TestCallerCannotSetOtherMetadata(t *testing.T) {
 	g := guarded(s)
 	s.get("/v1/tokens/"+stable, http.StatusOK, "Authorization", "Bearer friend", "Grpc-Metadata-Role", "admin", "Role", "admin",
 		"Grpc-Metadata-X-Forwarded-For", "10.0.0.1", "Cookie", "role=admin", "X-Role-Bin", "YWRtaW4=",
-		"Grpc-Metadata-Tokenbroker-Origin-Peer", "10.0.0.1:1", "Tokenbroker-Origin-Client", "till", "Grpc-Metadata-Tokenbroker-Origin-Client", "till")
+		"Traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "Tracestate", "a=b", "Grpc-Metadata-Tokenbroker-Origin-Peer", "10.0.0.1:1", "Tokenbroker-Origin-Client", "till", "Grpc-Metadata-Tokenbroker-Origin-Client", "till")
 	for _, md := range g.seen {
 		for key, values := range md {
 			switch key {
 			case "authorization", ":authority", "content-type", "user-agent", "grpc-accept-encoding", "x-forwarded-host":
+			case "traceparent":
+				if strings.Join(values, ",") != "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01" {
+					t.Errorf("the trace is %v", values)
+				}
 			case "x-forwarded-for", "tokenbroker-origin-peer":
 				if len(values) != 1 || strings.Contains(strings.Join(values, ","), "10.0.0.1") {
 					t.Errorf("a caller says that it is %v", values)

@@ -29,19 +29,22 @@ const (
 	maxWait     = 60 * time.Second
 )
 
+// traceHeader names the trace that a request belongs to, as W3C defines it.
+const traceHeader = "traceparent"
+
 // watchPath and reportPath are bound here besides what proto/http.yaml binds.
 const (
 	watchPath  = "/v1/tokens/{name}:watch"
 	reportPath = "/v1/tokens/{name}:reportInvalid"
 )
 
-// jsonPaths binds the paths under /v1. The header matchers let nothing through in either direction: what a caller may say about itself
-// to the gRPC server is the header Authorization, which grpc-gateway always hands on.
+// jsonPaths binds the paths under /v1. The header matchers let nothing through in either direction but which trace a request belongs to: what a
+// caller may say about itself to the gRPC server is the header Authorization, which grpc-gateway always hands on.
 func (g *Gateway) jsonPaths(conn grpc.ClientConnInterface) (*runtime.ServeMux, error) {
 	nothing := func(string) (string, bool) { return "", false }
 	mux := runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, newJSON()),
-		runtime.WithIncomingHeaderMatcher(nothing),
+		runtime.WithIncomingHeaderMatcher(func(key string) (string, bool) { return traceHeader, strings.EqualFold(key, traceHeader) }),
 		runtime.WithOutgoingHeaderMatcher(nothing),
 		runtime.WithOutgoingTrailerMatcher(nothing),
 		runtime.WithErrorHandler(handleError),

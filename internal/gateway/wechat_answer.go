@@ -59,7 +59,11 @@ var passedOn = map[string]*errcode{
 	"89507": {89507, "this ip was refused by the administrator, retry in 1 hour"},
 }
 
-// refused makes an errcode of any error.
+// callerLimit is the reason of the replica's own refusals of callers who ask too often.
+const callerLimit = "CALLER_LIMIT"
+
+// refused makes an errcode of any error. An application that the client may not have is one that does not exist, so that nobody learns which
+// do: 40013, and not 48001, which SDKs take for a right that is missing at WeChat.
 func refused(err error) *errcode {
 	if own, ok := errors.AsType[*errcode](err); ok {
 		return own
@@ -74,6 +78,9 @@ func refused(err error) *errcode {
 	}
 	for _, detail := range st.Details() {
 		if info, ok := detail.(*errdetails.ErrorInfo); ok {
+			if info.GetReason() == callerLimit {
+				return passedOn["45011"] // to a caller it is all the same whose limit it is: slower
+			}
 			if upstream := passedOn[info.GetMetadata()["upstream_code"]]; upstream != nil {
 				return upstream
 			}

@@ -110,7 +110,7 @@ func (b *book) all() []string {
 // door is a guard and everything behind it.
 type door struct {
 	*guard.Guard
-	t      testing.TB
+	tb     testing.TB
 	passes *passes
 	book   *book
 }
@@ -118,9 +118,9 @@ type door struct {
 type originKey struct{}
 
 // newDoor returns the guard of a policy: shop may do all with "shop*" and list, operators everything, the anonymous nothing but get "open".
-func newDoor(t testing.TB, limits guard.Limits) *door {
-	t.Helper()
-	d := &door{t: t, passes: &passes{of: map[string]access.Caller{}}, book: &book{}}
+func newDoor(tb testing.TB, limits guard.Limits) *door {
+	tb.Helper()
+	d := &door{tb: tb, passes: &passes{of: map[string]access.Caller{}}, book: &book{}}
 	for _, name := range []string{"shop", "till", "boss"} {
 		d.passes.give(name, time.Time{}, access.Identity("token:"+name))
 	}
@@ -134,15 +134,15 @@ func newDoor(t testing.TB, limits guard.Limits) *door {
 	return d
 }
 
-func (d *door) rules(limits guard.Limits, more ...access.Rule) guard.Rules {
-	d.t.Helper()
-	policy, err := access.NewPolicy(append([]access.Rule{
+func (d *door) rules(limits guard.Limits) guard.Rules {
+	d.tb.Helper()
+	policy, err := access.NewPolicy([]access.Rule{
 		{Where: "policy[0]", Identities: []string{"token:shop"}, Tokens: []string{"shop*"}, Verbs: access.Verbs},
 		{Where: "policy[1]", Identities: []string{"token:boss", "jwt:k8s:*"}, Tokens: []string{"*"}, Verbs: access.Verbs},
 		{Where: "policy[2]", Identities: []string{"anonymous"}, Tokens: []string{"open"}, Verbs: []access.Verb{access.Get}},
-	}, more...))
+	})
 	if err != nil {
-		d.t.Fatal(err)
+		d.tb.Fatal(err)
 	}
 	return guard.Rules{Authenticator: d.passes, Policy: policy, Limits: limits}
 }
@@ -160,10 +160,10 @@ const here = "10.0.0.1:40000"
 
 // enter admits a call that must be admitted.
 func (d *door) enter(bearer string, m server.Method) server.Visit {
-	d.t.Helper()
+	d.tb.Helper()
 	v, err := d.Admit(from(bearer, here), m)
 	if err != nil {
-		d.t.Fatal(err)
+		d.tb.Fatal(err)
 	}
 	return v
 }
@@ -182,11 +182,11 @@ func (d *door) get(ctx context.Context, name string) error {
 }
 
 // refused checks code and reason, and returns when to come back.
-func refused(t testing.TB, err error, code codes.Code, reason string) time.Duration {
-	t.Helper()
+func refused(tb testing.TB, err error, code codes.Code, reason string) time.Duration {
+	tb.Helper()
 	st := status.Convert(err)
 	if st.Code() != code || server.Reason(err) != reason {
-		t.Fatalf("error is %v, reason %q; want %v, %q", err, server.Reason(err), code, reason)
+		tb.Fatalf("error is %v, reason %q; want %v, %q", err, server.Reason(err), code, reason)
 	}
 	for _, detail := range st.Details() {
 		if info, ok := detail.(*errdetails.RetryInfo); ok {
@@ -198,12 +198,12 @@ func refused(t testing.TB, err error, code codes.Code, reason string) time.Durat
 
 // counted is what the metric has for a reason, by kind.
 func (d *door) counted(reason string) map[string]float64 {
-	d.t.Helper()
+	d.tb.Helper()
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(d.Guard)
 	families, err := registry.Gather()
 	if err != nil {
-		d.t.Fatal(err)
+		d.tb.Fatal(err)
 	}
 	found := map[string]float64{}
 	for _, f := range families {
