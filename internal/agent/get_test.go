@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
@@ -166,5 +168,25 @@ func TestOrdersToOneReplicaAreNotServed(t *testing.T) {
 		if code, body := w.page("/v1/status"); code != 501 {
 			t.Errorf("over HTTP: %d %s", code, body)
 		}
+	})
+}
+
+func TestCallersOfAnAgentAreToldThatItIsTheAgentWhoIsRefused(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.broker.Set("shop", value(1), time.Hour)
+		for _, code := range []codes.Code{codes.PermissionDenied, codes.Unauthenticated} {
+			w.broker.Fail(status.Error(code, "no rule lets spiffe://example.org/agent get it"))
+			if code == codes.PermissionDenied {
+				w.start()
+			}
+			time.Sleep(time.Minute)
+			_, err := w.get(0)
+			if st := status.Convert(err); st.Code() != code || st.Message() != "the brokers refuse it to this agent: no rule lets spiffe://example.org/agent get it" {
+				t.Errorf("for %v callers get %v", code, err)
+			}
+		}
+		w.broker.Fail(nil) // somebody wrote the rule
+		time.Sleep(time.Minute)
+		w.must()
 	})
 }

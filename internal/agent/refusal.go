@@ -64,7 +64,8 @@ func draining() error {
 // errDraining is the cause of the end of calls when the agent shuts down.
 var errDraining = errors.New("shutting down")
 
-// spoken returns the words of a broker, with all their details. False: no broker said anything, it is gRPC that gave up.
+// spoken returns the words of a broker, with all their details. False: no broker said anything, it is gRPC that gave up. Where the brokers do
+// not let the agent have a token, its callers are told whom they mean: the agent asks nobody who he is.
 func spoken(err error) (error, bool) {
 	said, ok := errors.AsType[*tokenbroker.Error](err)
 	if !ok {
@@ -75,6 +76,10 @@ func spoken(err error) (error, bool) {
 		if said.Reason == "" {
 			return nil, false
 		}
+	case codes.Unauthenticated, codes.PermissionDenied:
+		p := said.GRPCStatus().Proto() // a copy
+		p.Message = "the brokers refuse it to this agent: " + p.GetMessage()
+		return status.FromProto(p).Err(), true
 	default:
 	}
 	return said.GRPCStatus().Err(), true
