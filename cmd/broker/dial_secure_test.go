@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"maps"
 	"net"
 	"net/http"
@@ -288,6 +289,23 @@ func TestAnAgentsSocketIsCalledAsBefore(t *testing.T) {
 	got := failed("status", (&client{servers: []string{"unix://" + socket}}).callError(status.Error(codes.Unimplemented, "an agent does not serve this"), &peer.Peer{}))
 	if !strings.Contains(got.text, "name it by --server host:port") {
 		t.Errorf("status: %s", got.text)
+	}
+	b.get = func(*tokenbrokerv1.GetTokenRequest) (*tokenbrokerv1.GetTokenResponse, error) {
+		return nil, status.Error(codes.Unauthenticated, "the brokers refuse it to this agent")
+	}
+	if got := runWith(t, env, "get", "shop"); got.code != exitUnknown || !strings.Contains(got.err, "see to the agent's own --cert-file") {
+		t.Errorf("get, where the agent is refused: %+v", got)
+	}
+}
+
+func TestABrokerDoesNotTakeItsCallersVariablesForSettings(t *testing.T) {
+	all := map[string]string{}
+	for _, name := range callerVariables() {
+		all[name] = "something"
+	}
+	_, warnings, err := loadConfig(sources{File: "broker.yaml", Data: []byte("tokens: []"), Env: fakeEnvironment(all), Dry: true})
+	if text := fmt.Sprint(warnings, err); strings.Contains(text, "TOKENBROKER_") {
+		t.Errorf("it says %s", text)
 	}
 }
 

@@ -107,7 +107,10 @@ func remedyFor(reason string) string {
 
 // remedy says what a caller can do whom the broker does not let in, or who asked somebody else than a broker.
 func (e *callError) remedy() string {
+	refused := e.status.Code() == codes.Unauthenticated || e.status.Code() == codes.PermissionDenied
 	switch {
+	case refused && isSocket(e.servers[0]):
+		return "see to the agent's own --cert-file or --bearer-token-file, and to what the brokers' policy allows to the agent"
 	case e.status.Code() == codes.Unauthenticated && e.security.anonymous():
 		return "show who you are: --cert-file and --key-file, or --bearer-token-file"
 	case e.status.Code() == codes.Unauthenticated:
