@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/tokenbroker/tokenbroker/internal/etcdtest"
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
 
@@ -87,10 +88,5 @@ func (b *fakeBroker) startOn(t *testing.T, network, address string, opts ...grpc
 // closedPort returns an address at which nobody listens.
 func closedPort(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
+	return etcdtest.FreeAddress(t)
 }
