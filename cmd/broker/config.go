@@ -32,7 +32,9 @@ type config struct {
 	Limits   limitsConfig
 	Audit    auditConfig
 	// Clients may use the gateway's WeChat-compatible paths. Names and secrets are unique.
-	Clients []gateway.Client
+	Clients        []gateway.Client
+	Authentication authenticationConfig
+	Policy         policyConfig
 	// Tokens has at least one element; names are unique.
 	Tokens []tokenConfig
 }

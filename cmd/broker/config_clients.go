@@ -4,8 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"regexp"
-	"slices"
-	"strings"
 
 	"github.com/tokenbroker/tokenbroker/internal/gateway"
 )
@@ -72,15 +70,7 @@ func (s *section) client(all []tokenConfig) (c gateway.Client, ok bool) {
 		}
 		copy(c.SecretSHA256[:], raw)
 	}
-	for _, item := range tokens.items() {
-		pattern := item.str("")
-		if !tokenPattern.MatchString(pattern) {
-			item.fail(quote(pattern)+" is neither a token's name nor a pattern", `write a name, or "*" for any characters: "shop-*"`)
-		} else if !strings.Contains(pattern, "*") && !slices.ContainsFunc(all, func(t tokenConfig) bool { return t.Name == pattern }) {
-			item.warn("no token is called "+quote(pattern), "compare it with the names under tokens")
-		}
-		c.Tokens = append(c.Tokens, pattern)
-	}
+	c.Tokens = tokens.tokenPatterns(all)
 	if len(c.Tokens) == 0 && len(s.problems) == before {
 		s.fail("the client may have no tokens", `list their names, or patterns such as "shop-*"`)
 	}

@@ -44,8 +44,10 @@ func loadConfig(src sources) (cfg *config, warnings problems, err error) {
 	cfg.Audit = top.section("audit").audit()
 	cfg.Tokens = top.tokens()
 	cfg.Clients = top.clients(cfg.Tokens, cfg.Gateway)
+	cfg.Authentication = top.authentication()
+	cfg.Policy = top.grants(cfg)
 	top.end()
-	d.unknownVariables("TOKENBROKER_CONFIG", "TOKENBROKER_SERVER", "TOKENBROKER_TIMEOUT")
+	d.unknownVariables(append(callerVariables(), configVariable)...)
 	if len(d.problems) > 0 {
 		return nil, d.warnings.sorted(), d.problems.sorted()
 	}

@@ -45,7 +45,7 @@ var configMistakes = []struct {
 		"broker.yaml:3:3: a field's name must be a word; broker config example shows what there is",
 	}},
 	{name: "unknown fields", text: minimal + "grcp: {listen: x}\ngrpc: {listn: ':1', 5ecre7: 1}\n", want: []string{
-		`broker.yaml:3:1: unknown field "grcp"; known here are audit, clients, election, etcd, gateway, grpc, http, insecure_plaintext_store, limits, log, plaintext, replica, sealing, snapshot, tls and tokens`,
+		`broker.yaml:3:1: unknown field "grcp"; known here are audit, authentication, clients, election, etcd, gateway, grpc, http, insecure_plaintext_store, limits, log, plaintext, policy, replica, sealing, snapshot, tls and tokens`,
 		`broker.yaml:4:8: grpc: unknown field "listn"; known here are listen, max_connection_age and reflection`,
 		"broker.yaml:4:21: grpc: unknown field; known here are listen, max_connection_age and reflection",
 	}},

@@ -248,6 +248,7 @@ func TestExampleShowsEverySettingAndIsRight(t *testing.T) {
 	for _, section := range []string{
 		"zzz: 1", "replica: {zzz: 1}", "grpc: {zzz: 1}", "http: {zzz: 1}", "log: {zzz: 1}", "election: {zzz: 1}", "snapshot: {zzz: 1}",
 		"sealing: {zzz: 1}", "sealing: {keyset: {zzz: 1}}",
+		"authentication: {zzz: 1}", "authentication: {certificates: {zzz: 1}}", "authentication: {jwt: [{zzz: 1}]}", "policy: [{zzz: 1}]",
 		"limits: {zzz: 1}", "audit: {zzz: 1}", "tls: {zzz: 1}",
 		"etcd: {zzz: 1}", "etcd: {tls: {zzz: 1}}", "etcd: {embedded: {zzz: 1}}", "etcd: {embedded: {peer_tls: {zzz: 1}}}", "etcd: {password: {zzz: 1}}",
 		"tokens: [{zzz: 1}]", "tokens: [{wechat: {zzz: 1}}]", "tokens: [{wechat: {}, refresh: [{zzz: 1}]}]", "tokens: [{wechat: {}, verify: {zzz: 1}}]",

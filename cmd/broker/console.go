@@ -70,7 +70,7 @@ Several replicas elect a leader through etcd; only the leader fetches, and every
 		&cobra.Group{ID: "use", Title: "Use a broker:"},
 		&cobra.Group{ID: "operate", Title: "Operate a broker:"})
 	for group, commands := range map[string][]*cobra.Command{
-		"run":     {serveCommand(c), agentCommand(c), devCommand(c), configCommand(c), clientCommand(c)},
+		"run":     {serveCommand(c), agentCommand(c), devCommand(c), configCommand(c), policyCommand(c), callerCommand(c), clientCommand(c)},
 		"use":     {getCommand(c), watchCommand(c), listCommand(c), reportCommand(c), execCommand(c)},
 		"operate": {statusCommand(c), refreshCommand(c), resignCommand(c), healthcheckCommand(c)},
 	} {

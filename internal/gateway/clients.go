@@ -4,8 +4,9 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"net/http"
-	"path"
 	"sync/atomic"
+
+	"github.com/tokenbroker/tokenbroker/internal/token"
 )
 
 // Admission decides who may use the WeChat-compatible paths.
@@ -26,9 +27,9 @@ type Client struct {
 }
 
 // May reports whether the client may have the token.
-func (c *Client) May(token string) bool {
+func (c *Client) May(name string) bool {
 	for _, pattern := range c.Tokens {
-		if ok, err := path.Match(pattern, token); ok && err == nil {
+		if p := token.NewPattern(pattern); p.Match(name) {
 			return true
 		}
 	}
