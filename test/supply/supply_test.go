@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -114,8 +115,12 @@ var moduleLine = regexp.MustCompile(`(?m)^\tdep\t(\S+)\t(\S+)\t(h1:\S+)$`)
 func TestTheBillListsAllThatTheProgramSaysOfItself(t *testing.T) {
 	atRoot(t)
 	file := filepath.Join(t.TempDir(), "broker")
-	if err := brokertest.Build(file); err != nil {
+	if err := brokertest.Build(file, "-ldflags", stamp(t, "v1.2.3", "0123abcd")); err != nil {
 		t.Fatal(err)
+	}
+	says, err := exec.CommandContext(t.Context(), file, "version").Output()
+	if err != nil || !strings.HasPrefix(string(says), "broker v1.2.3, go") || !strings.Contains(string(says), ", commit 0123abcd\n") {
+		t.Errorf("broker version says %q, %v", says, err)
 	}
 	var first, second bytes.Buffer
 	for _, out := range []*bytes.Buffer{&first, &second} {
@@ -153,6 +158,20 @@ func TestTheBillListsAllThatTheProgramSaysOfItself(t *testing.T) {
 	if p := b.Metadata.Component; p.Version != "v1.2.3" || !slices.Contains(p.Properties, property{"vcs:commit", "0123abcd"}) {
 		t.Errorf("the program is %+v", p)
 	}
+}
+
+// linked is what make gives to the linker.
+var linked = regexp.MustCompile(`-ldflags '([^']*)'`)
+
+// stamp is what `make build` has the linker write into the program.
+func stamp(t *testing.T, version, commit string) string {
+	t.Helper()
+	says, err := exec.CommandContext(t.Context(), "make", "--dry-run", "build", "VERSION="+version, "COMMIT="+commit).Output()
+	found := linked.FindStringSubmatch(string(says))
+	if err != nil || found == nil {
+		t.Fatalf("make build would do %q, %v", says, err)
+	}
+	return found[1]
 }
 
 // mustHold checks what CycloneDX 1.6 asks for: https://cyclonedx.org/docs/1.6/json/.
