@@ -15,6 +15,7 @@
 //	outage_test.go     etcd away and back
 //	restore_test.go    etcd restored from a backup, or emptied
 //	upgrade_test.go    two versions of the program on one etcd
+//	example_test.go    examples/secure as it is pasted: certificates, roles, a policy, an audit log, an agent
 //	etcd_role_test.go  etcd with certificates and users: what the brokers' own may do, and what they say if it may not
 //	coldstart_test.go  starting while etcd is away, from a snapshot that can or cannot be used
 //	agent_test.go      an agent through an outage of all replicas, its sockets and files; and `broker exec`
