@@ -47,7 +47,7 @@ func (p *Policy) reason(id Identity, verb Verb, tokenName string) Reason {
 	case tokenName == "":
 		missing = `all tokens ("*"), which ` + string(verb) + " needs"
 	}
-	return Reason{Identity: id, Rule: where, Text: "no rule allows it; " + where + " is for this identity, but not for " + missing}
+	return Reason{Identity: id, Rule: where, Text: "no rule allows it; the nearest, " + where + ", lacks " + missing}
 }
 
 // concerning lists the rules that are for an identity, in order.

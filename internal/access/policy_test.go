@@ -147,8 +147,8 @@ func TestExplanationNamesTheRuleThatIsNearest(t *testing.T) {
 	)
 	got := p.Explain(who("token:a", "token:b", "dns:c"), access.Get, "shop")
 	want := []access.Reason{
-		{Identity: "token:a", Rule: "policy[1]", Text: "no rule allows it; policy[1] is for this identity, but not for the verb get"},
-		{Identity: "token:b", Rule: "policy[1]", Text: "no rule allows it; policy[1] is for this identity, but not for the verb get"},
+		{Identity: "token:a", Rule: "policy[1]", Text: "no rule allows it; the nearest, policy[1], lacks the verb get"},
+		{Identity: "token:b", Rule: "policy[1]", Text: "no rule allows it; the nearest, policy[1], lacks the verb get"},
 		{Identity: "dns:c", Text: "no rule is for this identity"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -156,14 +156,14 @@ func TestExplanationNamesTheRuleThatIsNearest(t *testing.T) {
 	}
 	for verb, text := range map[access.Verb]string{
 		access.Get:    "policy[0] allows it",
-		access.Report: "no rule allows it; policy[0] is for this identity, but not for the verb report",
-		access.Resign: `no rule allows it; policy[0] is for this identity, but not for all tokens ("*"), which resign needs`,
+		access.Report: "no rule allows it; the nearest, policy[0], lacks the verb report",
+		access.Resign: `no rule allows it; the nearest, policy[0], lacks all tokens ("*"), which resign needs`,
 	} {
 		if got := p.Explain(who("token:a"), verb, "wallet")[0].Text; got != text {
 			t.Errorf("%s: %s", verb, got)
 		}
 	}
-	if got := p.Explain(who("token:a"), access.Get, "till")[0].Text; got != "no rule allows it; policy[0] is for this identity, but not for the token" {
+	if got := p.Explain(who("token:a"), access.Get, "till")[0].Text; got != "no rule allows it; the nearest, policy[0], lacks the token" {
 		t.Error(got)
 	}
 }
