@@ -72,7 +72,7 @@ Several replicas elect a leader through etcd; only the leader fetches, and every
 	for group, commands := range map[string][]*cobra.Command{
 		"run":     {serveCommand(c), agentCommand(c), devCommand(c), configCommand(c), policyCommand(c), callerCommand(c), clientCommand(c)},
 		"use":     {getCommand(c), watchCommand(c), listCommand(c), reportCommand(c), execCommand(c)},
-		"operate": {statusCommand(c), refreshCommand(c), resignCommand(c), healthcheckCommand(c)},
+		"operate": {statusCommand(c), refreshCommand(c), resignCommand(c), healthcheckCommand(c), keysCommand(c)},
 	} {
 		for _, cmd := range commands {
 			cmd.GroupID = group

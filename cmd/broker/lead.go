@@ -192,7 +192,11 @@ func (s *termWork) hand(l store.Letter) bool {
 		return true
 	}
 	w := s.workers[l.Name]
-	if w == nil {
+	switch {
+	case w == nil && l.Kind == token.RequestReseal:
+		s.resealUnattended(l.Request)
+		return true
+	case w == nil:
 		s.reply(l.Request, token.Reply{Verdict: token.VerdictFailed, Reason: "the leader's configuration has no token of this name"})
 		return true
 	}

@@ -30,8 +30,8 @@ const (
 	drainTime = 5 * time.Second
 )
 
-// firstLook is how long a replica with a snapshot waits at its start for what etcd says: what was ordered while it was away is then known
-// before anything is promised.
+// firstLook is how long a replica waits at its start for what etcd says, before it serves: whether its keys open what is there and, with a
+// snapshot, what was ordered while it was away, so that this is known before anything is promised.
 const firstLook = 750 * time.Millisecond
 
 // replica is one broker: all that one configuration makes run, but for the HTTP server and an embedded etcd, which outlive it.
@@ -62,9 +62,12 @@ func newReplica(cfg *config, client *clientv3.Client, address string, e *entranc
 	}); err != nil {
 		return nil, err
 	}
+	if err := registry.Register(r.store); err != nil {
+		return nil, fmt.Errorf("registering the store's metrics: %w", err)
+	}
 	election := leader.Config{
 		Prefix: r.store.ElectionPrefix(), ID: cfg.Replica.ID, Address: address, TTL: cfg.Election.SessionTTL,
-		Clock: c, Logger: log.With("component", "leader"),
+		Labels: cfg.Sealing.labels(), Clock: c, Logger: log.With("component", "leader"),
 	}
 	if r.elector, err = leader.New(client, election); err != nil {
 		return nil, err
@@ -149,11 +152,19 @@ func (r *replica) run(ctx context.Context, p ports) error {
 	parts.Go(func() error { return r.observer.Run(feeding) })
 	parts.Go(func() error { return r.clock.Run(feeding) })
 	parts.Go(func() error { return loners{r.catalog, r.catalog.view}.run(feeding) })
-	parts.Go(func() error { defer close(led); return r.elector.Run(leading, supervisor.lead) })
+	opened := make(chan struct{})
+	parts.Go(func() error {
+		defer close(led)
+		if err := r.openValues(leading); err != nil {
+			return err
+		}
+		close(opened)
+		return r.elector.Run(leading, supervisor.lead)
+	})
 	parts.Go(func() error {
 		defer close(served)
-		if r.keeper != nil {
-			r.hearStore(serving)
+		if !r.hearStore(serving, failed, opened) {
+			return nil
 		}
 		if r.front == nil {
 			return r.server.Run(serving, p.grpc)
@@ -182,21 +193,28 @@ func (r *replica) run(ctx context.Context, p ports) error {
 	return parts.Wait()
 }
 
-// hearStore waits until the view has been loaded from the store, firstLook at most. Calls wait at the listener meanwhile.
-func (r *replica) hearStore(ctx context.Context) {
+// hearStore waits until the keys are known to open what is in the store and, with a snapshot, the view has been loaded from there; firstLook
+// at most. Calls wait at the listener meanwhile. It returns false if the replica is not to serve at all.
+func (r *replica) hearStore(ctx, failed context.Context, opened <-chan struct{}) bool {
 	ctx, cancel := context.WithTimeout(ctx, firstLook)
 	defer cancel()
-	for {
+	select {
+	case <-opened:
+	case <-failed.Done():
+	case <-ctx.Done():
+	}
+	for r.keeper != nil && failed.Err() == nil && ctx.Err() == nil {
 		_, moved := r.catalog.view.Applied(0)
 		if r.catalog.view.Revision() > 0 {
-			return
+			break
 		}
 		select {
 		case <-moved:
+		case <-failed.Done():
 		case <-ctx.Done():
-			return
 		}
 	}
+	return failed.Err() == nil
 }
 
 // runReloading is run, with reloads meanwhile.
