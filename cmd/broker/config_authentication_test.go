@@ -110,21 +110,23 @@ var accessMistakes = []struct {
 		"  - 'spiffe://example.org/*'\n  - 'spiffe://example.com/*'\n  - 'spiffe://*'\n  - '*'\n  - anonymous\n", warnings: []string{
 		"policy[0].verbs[1]: to resign is about no token, and needs a rule for all of them; write tokens: [\"*\"], in a rule of its own",
 		`policy[0].tokens[1]: no token is called "shpo"; compare it with the names under tokens`,
-		`policy[0].identities[1]: nobody can be "token:opps": authentication.token_file has no caller of this name; compare it with authentication and clients, or take it away`,
-		`policy[0].identities[3]: nobody can be "jwt:k8x:*": no issuer under authentication.jwt is called "k8x"; compare it with authentication and clients, or take it away`,
-		`policy[0].identities[5]: nobody can be "dns:a": authentication.certificates.names has no dns; compare it with authentication and clients, or take it away`,
-		`policy[0].identities[6]: nobody can be "cn:a*": authentication.certificates.names has no cn; compare it with authentication and clients, or take it away`,
-		`policy[0].identities[7]: nobody can be "client:till": clients has none of this name; compare it with authentication and clients, or take it away`,
-		`policy[0].identities[9]: nobody can be "spiffe://example.com/*": authentication.certificates.trust_domains has no "example.com"; compare it with authentication and clients, or take it away`,
+		`policy[0].identities[1]: nobody can be "token:opps": authentication.token_file has no caller of this name; compare it with tls, authentication and clients, or take it away`,
+		`policy[0].identities[3]: nobody can be "jwt:k8x:*": no issuer under authentication.jwt is called "k8x"; compare it with tls, authentication and clients, or take it away`,
+		`policy[0].identities[5]: nobody can be "dns:a": callers are not asked for certificates (tls.client_ca_file); compare it with tls, authentication and clients, or take it away`,
+		`policy[0].identities[6]: nobody can be "cn:a*": callers are not asked for certificates (tls.client_ca_file); compare it with tls, authentication and clients, or take it away`,
+		`policy[0].identities[7]: nobody can be "client:till": clients has none of this name; compare it with tls, authentication and clients, or take it away`,
+		`policy[0].identities[8]: nobody can be "spiffe://example.org/*": callers are not asked for certificates (tls.client_ca_file); compare it with tls, authentication and clients, or take it away`,
+		`policy[0].identities[9]: nobody can be "spiffe://example.com/*": callers are not asked for certificates (tls.client_ca_file); compare it with tls, authentication and clients, or take it away`,
+		`policy[0].identities[10]: nobody can be "spiffe://*": callers are not asked for certificates (tls.client_ca_file); compare it with tls, authentication and clients, or take it away`,
 	}},
 	{name: "a policy without authentication", text: "policy: [{identities: ['token:a', 'jwt:*', anonymous], tokens: ['*'], verbs: [resign]}]\n", warnings: []string{
-		`policy[0].identities[0]: nobody can be "token:a": there is no authentication.token_file; compare it with authentication and clients, or take it away`,
-		`policy[0].identities[1]: nobody can be "jwt:*": authentication.jwt has no issuer; compare it with authentication and clients, or take it away`,
+		`policy[0].identities[0]: nobody can be "token:a": there is no authentication.token_file; compare it with tls, authentication and clients, or take it away`,
+		`policy[0].identities[1]: nobody can be "jwt:*": authentication.jwt has no issuer; compare it with tls, authentication and clients, or take it away`,
 	}},
 }
 
 // anyone is a policy that is of no further interest.
-const anyone = "policy: [{identities: ['*'], tokens: ['*'], verbs: [get]}]\n"
+const anyone = "policy: [{identities: [anonymous], tokens: ['*'], verbs: [get]}]\n"
 
 // accessFiles makes the folder of accessMistakes.
 func accessFiles(t *testing.T) string {
@@ -220,11 +222,37 @@ func TestPolicyHasTheClientsRulesBehindTheOperators(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []access.Rule{
-		{Where: "policy[0]", Identities: []string{"*"}, Tokens: []string{"*"}, Verbs: []access.Verb{access.Get}},
+		{Where: "policy[0]", Identities: []string{"anonymous"}, Tokens: []string{"*"}, Verbs: []access.Verb{access.Get}},
 		{Where: "clients[0]", Identities: []string{"client:till"}, Tokens: []string{"s*"}, Verbs: []access.Verb{access.Get, access.Report, access.List}},
 	}
 	if diff := cmp.Diff(want, cfg.Policy.Rules); diff != "" || !cfg.guarded() {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestIdentityThatNobodyCanHaveIsKnown(t *testing.T) {
+	cfg := &config{TLS: tlsConfig{Own: tlsFiles{CA: "ca.pem"}}}
+	cfg.Authentication.Methods = access.Config{
+		Certificates: access.Certificates{Names: []access.Name{access.SPIFFE, access.DNS}, TrustDomains: []string{"example.org"}},
+		Issuers:      []access.Issuer{{Name: "k8s"}},
+	}
+	for pattern, want := range map[string]string{
+		"spiffe://example.org/a": "", "spiffe://example.org/*": "", "spiffe://ex*": "", "spiffe://*": "", "dns:a": "", "*": "", "jwt:k8s:a": "", "jwt:k8*": "", "jwt:*": "",
+		"spiffe://example.com/*": `authentication.certificates.trust_domains has no "example.com"`,
+		"cn:a":                   "authentication.certificates.names has no cn",
+		"jwt:sso:a":              `no issuer under authentication.jwt is called "sso"`,
+		"jwt:k8s2:*":             `no issuer under authentication.jwt is called "k8s2"`,
+		"token:*":                "there is no authentication.token_file",
+		"client:a":               "clients has none of this name",
+	} {
+		kind := access.KindsOf(pattern)[0]
+		if got := cfg.lacking(kind, pattern); got != want {
+			t.Errorf("%s: %q, want %q", pattern, got, want)
+		}
+	}
+	cfg.Authentication.Methods.Certificates.Names = []access.Name{access.CN}
+	if cfg.lacking(access.KindSPIFFE, "spiffe://*") == "" || cfg.lacking(access.KindDNS, "dns:*") == "" || cfg.lacking(access.KindCN, "cn:*") != "" {
+		t.Error("the kinds of names do not matter")
 	}
 }
 

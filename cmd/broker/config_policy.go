@@ -113,7 +113,7 @@ func (v value) identityPattern(cfg *config) string {
 		return pattern
 	}
 	if !slices.ContainsFunc(kinds, func(kind string) bool { return cfg.lacking(kind, pattern) == "" }) {
-		v.warn("nobody can be "+quote(pattern)+": "+cfg.lacking(kinds[0], pattern), "compare it with authentication and clients, or take it away")
+		v.warn("nobody can be "+quote(pattern)+": "+cfg.lacking(kinds[0], pattern), "compare it with tls, authentication and clients, or take it away")
 	}
 	return pattern
 }
@@ -127,6 +127,9 @@ func (c *config) lacking(kind, pattern string) string {
 	fixed, _, _ := strings.Cut(rest, "*")
 	m := c.Authentication.Methods
 	believes := func(name access.Name) bool { return slices.Contains(m.Certificates.Names, name) }
+	if c.TLS.Own.CA == "" && (kind == access.KindSPIFFE || kind == access.KindDNS || kind == access.KindCN) {
+		return "callers are not asked for certificates (tls.client_ca_file)"
+	}
 	switch kind {
 	case access.KindSPIFFE:
 		domain, _, whole := strings.Cut(fixed, "/")

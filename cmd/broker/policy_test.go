@@ -14,6 +14,7 @@ import (
 
 // policed is a configuration with a policy. The files that it names do not exist.
 const policed = minimal + `
+tls: {cert_file: /does/not/exist, key_file: /does/not/exist, client_ca_file: /does/not/exist}
 gateway: {listen: "127.0.0.1:0"}
 clients: [{name: till, secret_sha256: ` + someHash + `, tokens: [shop]}]
 authentication:
@@ -26,7 +27,11 @@ policy:
 
 func policyTest(t *testing.T, config string, args ...string) string {
 	t.Helper()
-	return commandIn(t.Context(), fakeEnvironment(map[string]string{"TOKENBROKER_PLAINTEXT": "true"}), "127.0.0.1:1", config,
+	plaintext := "true"
+	if strings.Contains(config, "\ntls:") {
+		plaintext = ""
+	}
+	return commandIn(t.Context(), fakeEnvironment(map[string]string{"TOKENBROKER_PLAINTEXT": plaintext}), "127.0.0.1:1", config,
 		append([]string{"policy", "test", "-c", "-"}, args...)...)
 }
 
@@ -61,7 +66,7 @@ func TestPolicyTestAnswersPrograms(t *testing.T) {
 	if len(answer.Verbs) != len(access.Verbs) || !answer.Allowed || !answer.Guarded || answer.Verb != access.Get {
 		t.Fatalf("got %+v", answer)
 	}
-	if r := answer.Verbs[0].Reasons[0]; !answer.Verbs[0].Allowed || r.Rule != "policy[1]" || r.At == nil || r.At.Line != 11 {
+	if r := answer.Verbs[0].Reasons[0]; !answer.Verbs[0].Allowed || r.Rule != "policy[1]" || r.At == nil || r.At.Line != 12 {
 		t.Errorf("to get is %+v", answer.Verbs[0])
 	}
 	if r := answer.Verbs[1].Reasons[0]; answer.Verbs[1].Allowed || r.Allowed || r.Rule != "policy[1]" {
