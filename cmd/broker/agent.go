@@ -39,7 +39,7 @@ func agentCommand(c console) *cobra.Command {
 		Long: `Follows tokens at the brokers, and hands them out to the programs of this host: over gRPC and over HTTP, WeChat's own calls included, on
 unix sockets or loopback addresses, and in files. While the brokers are away it goes on with what it has, until the true end of each token.
 
-Whoever can connect gets every token that the brokers have: the permissions of a unix socket decide who that is, and on a loopback address it
+Whoever can connect gets every token that the brokers let the agent have: the permissions of a unix socket decide who that is, and on a loopback address it
 is every user of the host. WeChat's own calls take the word "` + agent.Secret + `" for a secret. No AppSecret is needed, or accepted.
 
 A file written by --file is JSON that says until when it can be believed. One written by --value-file is the value alone; it is removed when there
@@ -49,8 +49,9 @@ Exit codes:
   0  shut down as told
   1  failed; standard error says why
   64 the command line is wrong`,
-		Example: `  broker agent --server broker-1:7700,broker-2:7700 --listen unix:///run/broker/agent.sock --http-listen 127.0.0.1:7791
-  broker agent --server broker-1:7700,broker-2:7700 --file shop=/run/wx/shop.json`,
+		Example: `  broker agent --server broker-1:7700,broker-2:7700 --tls --bearer-token-file /run/secrets/broker \
+    --listen unix:///run/broker/agent.sock --http-listen 127.0.0.1:7791
+  broker agent --server broker-1:7700 --ca-file ca.pem --cert-file agent.pem --key-file agent-key.pem --file shop=/run/wx/shop.json`,
 		Args: cobra.NoArgs,
 	}
 	f := cmd.Flags()

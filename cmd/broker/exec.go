@@ -38,7 +38,7 @@ up to date, or ask an agent or a broker.
 A token is on no command line and in no log. The environment of a process can be read by its user, and is inherited by what it starts.
 
 Exit codes are the command's own, but for
-  2, 3, 4, 5  as of ` + "`broker get`" + `: the command was not begun
+  2 to 7  as of ` + "`broker get`" + `: the command was not begun
   64  the command line is wrong
   126 the command cannot be executed
   127 there is no such command`,
