@@ -100,17 +100,20 @@ func (c *keysCluster) survey(ctx context.Context) (err error) {
 	return err
 }
 
-// holders reads labels. What cannot be read is no key.
+// holders reads labels. What cannot be read is no key, and who does not say its id is no replica, but somebody who takes part by hand.
 func holders(candidates []leader.Candidate) []keyHolder {
-	all := make([]keyHolder, len(candidates))
-	for i, candidate := range candidates {
-		all[i] = keyHolder{id: candidate.ID}
+	var all []keyHolder
+	for _, candidate := range candidates {
+		if candidate.ID == "" {
+			continue
+		}
+		holder := keyHolder{id: candidate.ID, primary: parseKey(candidate.Labels[labelPrimary])}
 		for text := range strings.SplitSeq(candidate.Labels[labelKeys], ",") {
 			if id := parseKey(text); id != 0 {
-				all[i].keys = append(all[i].keys, id)
+				holder.keys = append(holder.keys, id)
 			}
 		}
-		all[i].primary = parseKey(candidate.Labels[labelPrimary])
+		all = append(all, holder)
 	}
 	slices.SortStableFunc(all, func(a, b keyHolder) int { return strings.Compare(a.id, b.id) })
 	return all
