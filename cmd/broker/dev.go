@@ -187,6 +187,8 @@ plaintext: true
 insecure_plaintext_store: true
 grpc: {reflection: true}
 gateway: {listen: "127.0.0.1:0"}
+policy:
+  - {identities: [anonymous], tokens: ["*"], verbs: [get, watch, report, list, refresh, resign, status]}
 clients:
   - {name: demo, secret_sha256: %[7]s, tokens: ["demo-*"]}
 etcd: {endpoints: [%[2]q]}

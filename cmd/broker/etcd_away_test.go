@@ -20,8 +20,8 @@ import (
 	"github.com/tokenbroker/tokenbroker/internal/token"
 )
 
-// guard makes an etcd ask for a name and a password; without one it lets nobody in, and is quick to say so.
-func guard(t *testing.T, etcd *etcdtest.Server, password string) {
+// lockUp makes an etcd ask for a name and a password; without one it lets nobody in, and is quick to say so.
+func lockUp(t *testing.T, etcd *etcdtest.Server, password string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -42,7 +42,7 @@ func guard(t *testing.T, etcd *etcdtest.Server, password string) {
 
 func TestAClientWithAPasswordIsThereBeforeItsEtcd(t *testing.T) {
 	etcd := etcdtest.Start(t)
-	guard(t, etcd, "right-password")
+	lockUp(t, etcd, "right-password")
 	for password, refusal := range map[string]string{"right-password": "", "wrong-password": "authentication failed"} {
 		etcd.Stop()
 		c := etcdConfig{Endpoints: []string{etcd.Endpoint()}, Username: "root", Password: token.NewSecret(password)}
@@ -148,7 +148,7 @@ func TestTheWorkDoesNotWaitForTheMajorityOfAnEmbeddedCluster(t *testing.T) {
 
 func TestAWrongPasswordIsToldAndEndsNothing(t *testing.T) {
 	s := newSite(t)
-	guard(t, s.etcd, "")
+	lockUp(t, s.etcd, "")
 	b := &broker{file: filepath.Join(s.dir, "r1.yaml")}
 	b.configure(t, s, "r1", tokenA)
 	b.program = launch(t, map[string]string{

@@ -89,7 +89,7 @@ func newReplica(cfg *config, client *clientv3.Client, address string, e *entranc
 	r.server = server.New(server.Config{
 		ReplicaID: cfg.Replica.ID, Address: address, Version: thisBuild().Version, Started: c.Wall(), Wall: c.Wall,
 		Logger: log.With("component", "server"), Reflection: cfg.GRPC.Reflection, DrainTimeout: drainTime, MaxConnectionAge: cfg.GRPC.MaxConnectionAge,
-		Credentials: transport.ServerCredentials(e.certificates),
+		Credentials: transport.ServerCredentials(e.certificates), Guard: e.gate.guarding(),
 	}, v, r.store, seen, r.catalog)
 	if err := registry.Register(r.server); err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
@@ -113,8 +113,11 @@ func newReplica(cfg *config, client *clientv3.Client, address string, e *entranc
 	return r, nil
 }
 
-// reconfigure replaces the set of tokens and the clients, and says what changed of the tokens. Not to be called twice at once.
+// reconfigure replaces who may have what, the set of tokens and the clients, and says what changed of the tokens. Not to be called twice at once.
 func (r *replica) reconfigure(cfg *config) (changes, error) {
+	if err := r.entrance.reconfigure(cfg); err != nil {
+		return changes{}, err
+	}
 	diff, err := r.catalog.configure(cfg.Tokens)
 	if err != nil {
 		return diff, err
@@ -125,7 +128,6 @@ func (r *replica) reconfigure(cfg *config) (changes, error) {
 	if r.front != nil {
 		r.front.clients.Set(cfg.Clients)
 	}
-	r.entrance.reconfigure(cfg)
 	return diff, nil
 }
 

@@ -26,7 +26,8 @@ func serveCommand(c console) *cobra.Command {
 		Long: `Runs one replica until it gets SIGTERM or SIGINT; it then hands over, lets calls end, and exits. A second signal ends it at once.
 
 Every setting comes from its flag, else from its environment variable (` + envPrefix + `GRPC_LISTEN for grpc.listen), else from the file.
-SIGHUP reads the configuration anew and applies its tokens, secrets included, and its clients. If it is wrong, all stays as it is.
+SIGHUP reads the configuration anew and applies its tokens, secrets included, its clients, authentication, policy and limits; the audit log
+is opened anew. If the configuration is wrong, all stays as it is.
 
 Exit codes:
   0  shut down as told
@@ -117,7 +118,7 @@ func serve(ctx context.Context, cfg *config, p ports, log *slog.Logger, reload *
 	whole, finished := context.WithCancel(whole)
 	var running atomic.Pointer[replica]
 	pages := web{
-		registry: registry, certificates: e.certificates, log: log.With("component", "http"),
+		registry: registry, certificates: e.certificates, gate: e.gate, log: log.With("component", "http"),
 		ready: func() bool { r := running.Load(); return r != nil && r.server.Ready() },
 	}
 	group.Go(func() error { return e.run(whole) })

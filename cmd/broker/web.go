@@ -15,11 +15,13 @@ import (
 	"github.com/tokenbroker/tokenbroker/internal/transport"
 )
 
-// web serves /metrics, /livez and /readyz. Liveness hangs on nothing but the process: restarting does not mend etcd.
+// web serves /metrics, to who may see the status of all tokens, and /livez and /readyz, to everybody. Liveness hangs on nothing but the
+// process: restarting does not mend etcd.
 type web struct {
 	registry *prometheus.Registry
 	// certificates are nil where there is no TLS.
 	certificates *transport.Certificates
+	gate         *gate
 	log          *slog.Logger
 	// ready reports whether gRPC calls are served.
 	ready func() bool
@@ -28,7 +30,7 @@ type web struct {
 // handler answers everything from memory. Readiness is that of gRPC's health, so that both kinds of probe agree.
 func (w web) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(w.registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", w.gate.metrics(w.certificates, promhttp.HandlerFor(w.registry, promhttp.HandlerOpts{})))
 	mux.HandleFunc("GET /livez", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprintln(rw, "ok") })
 	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, _ *http.Request) {
 		if !w.ready() {

@@ -77,10 +77,11 @@ func (g *Guard) Admit(ctx context.Context, m server.Method) (server.Visit, error
 	return v, nil
 }
 
-// Authorize decides about a request that is no call of gRPC, for all tokens. Its errors are like those of calls, with codes and details.
-func (g *Guard) Authorize(ctx context.Context, origin access.Origin, m server.Method) (err error) {
+// Authorize decides about a request that is no call of gRPC, for all tokens; wrong is what is wrong with its credentials, if something is.
+// Its errors are like those of calls, with codes and details.
+func (g *Guard) Authorize(ctx context.Context, origin access.Origin, wrong error, m server.Method) (err error) {
 	v := &visit{guard: g, ctx: ctx, method: m, began: time.Now(), known: true}
-	if err := g.enter(v, origin, nil); err != nil {
+	if err := g.enter(v, origin, wrong); err != nil {
 		return err
 	}
 	defer func() { v.End(err) }()

@@ -241,13 +241,15 @@ func TestAuthorizeIsForThoseWhoMayDoItWithAllTokens(t *testing.T) {
 		o, _ := from(bearer, here).Value(originKey{}).(access.Origin)
 		return o
 	}
-	if err := d.Authorize(t.Context(), origin("boss"), metrics); err != nil {
+	if err := d.Authorize(t.Context(), origin("boss"), nil, metrics); err != nil {
 		t.Error(err)
 	}
-	refused(t, d.Authorize(t.Context(), origin("shop"), metrics), codes.PermissionDenied, server.ReasonDenied)
-	refused(t, d.Authorize(t.Context(), origin("nobody"), metrics), codes.Unauthenticated, server.ReasonUnauthenticated)
+	refused(t, d.Authorize(t.Context(), origin("shop"), nil, metrics), codes.PermissionDenied, server.ReasonDenied)
+	refused(t, d.Authorize(t.Context(), origin("nobody"), nil, metrics), codes.Unauthenticated, server.ReasonUnauthenticated)
+	refused(t, d.Authorize(t.Context(), origin(""), access.ErrUnauthenticated, metrics), codes.Unauthenticated, server.ReasonUnauthenticated)
 	if diff := cmp.Diff([]string{
 		"done [token:boss] status 0 allow policy[1] OK", "done [token:shop] status 0 deny PermissionDenied", "done [] status 0 deny Unauthenticated",
+		"done [] status 0 deny Unauthenticated",
 	}, d.book.all()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -105,6 +105,8 @@ http: {listen: "127.0.0.1:0"}
 gateway: {listen: "127.0.0.1:0"}
 log: {level: debug}
 etcd: {endpoints: [%q]}
+policy:
+  - {identities: [anonymous], tokens: ["*"], verbs: [get, watch, report, list, refresh, resign, status]}
 clients:
   - {name: till, secret_sha256: %x, tokens: ["%s*", "example-*"]}
 tokens:
