@@ -34,17 +34,17 @@ func (s serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.
 	}
 	present := s.certificates.present.Load()
 	conn := tls.Server(raw, present.grpc)
-	if err := conn.Handshake(); err != nil { //nolint:noctx // there is no context here; the connection has a deadline
-		s.certificates.failedHandshakes.Inc()
-		raw.Close()
-		return nil, nil, err
-	}
+	err := conn.Handshake() //nolint:noctx // there is no context here; the connection has a deadline
 	info := authInfo{certificates: s.certificates}
 	info.State = conn.ConnectionState()
 	info.SecurityLevel = credentials.PrivacyAndIntegrity
-	if info.State.NegotiatedProtocol == "" {
+	if err == nil && info.State.NegotiatedProtocol == "" {
+		err = errNoALPN
+	}
+	if err != nil {
+		s.certificates.failedHandshakes.Inc()
 		raw.Close()
-		return nil, nil, errNoALPN
+		return nil, nil, err
 	}
 	if len(info.State.VerifiedChains) == 0 {
 		return conn, info, nil

@@ -87,6 +87,9 @@ func listenTCP(tb testing.TB) net.Listener {
 	return l
 }
 
+// waitForReady lets a call wait for a connection.
+var waitForReady = grpc.WaitForReady(true)
+
 // caller connects to a listener; cfg is nil for plaintext.
 func caller(tb testing.TB, l net.Listener, cfg *tls.Config) (healthpb.HealthClient, *grpc.ClientConn) {
 	tb.Helper()
@@ -111,7 +114,10 @@ func shown(authority, client *issuer) *tls.Config {
 	cfg := &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS13, ServerName: "127.0.0.1"}
 	cfg.RootCAs.AddCert(authority.cert)
 	if client != nil {
-		cfg.Certificates = []tls.Certificate{{Certificate: [][]byte{client.cert.Raw}, PrivateKey: client.key}}
+		// Whatever authorities the server names.
+		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return &tls.Certificate{Certificate: [][]byte{client.cert.Raw}, PrivateKey: client.key}, nil
+		}
 	}
 	return cfg
 }
