@@ -133,3 +133,29 @@ func TestCallerThatIsCreatedIsKnown(t *testing.T) {
 		}
 	}
 }
+
+// What stands in the documentation is tried as it stands there, beside what every configuration needs.
+func TestExamplesOfTheDocumentationAreRight(t *testing.T) {
+	text, err := os.ReadFile("../../docs/ACCESS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried := 0
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+		if !strings.Contains(block[1], "\npolicy:") {
+			continue // for Kubernetes
+		}
+		tried++
+		config := minimal + block[1]
+		if !strings.Contains(block[1], "tls:") {
+			config += "tls: {cert_file: a, key_file: b, client_ca_file: c}\n"
+		}
+		_, warnings, err := loadConfig(sources{File: "ACCESS.md", Data: []byte(config), Dry: true, Env: fakeEnvironment(map[string]string{"TOKENBROKER_PLAINTEXT": ""})})
+		if err != nil || len(warnings) > 0 {
+			t.Errorf("%v, warnings %v, in\n%s", err, warnings, block[1])
+		}
+	}
+	if tried < 5 {
+		t.Errorf("%d examples were found", tried)
+	}
+}
