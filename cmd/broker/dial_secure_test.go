@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -24,6 +25,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"github.com/tokenbroker/tokenbroker/internal/server"
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 	"github.com/tokenbroker/tokenbroker/test/certtest"
 )
@@ -258,16 +260,19 @@ func TestWhoIsNotLetInIsToldWhatToDo(t *testing.T) {
 	env := map[string]string{serverVariable: b.start(t)}
 	bearer := secretFile(t, "my-own")
 	for _, c := range []struct {
-		code codes.Code
-		args []string
-		exit int
-		want string
+		code   codes.Code
+		reason string
+		args   []string
+		exit   int
+		want   string
 	}{
-		{codes.Unauthenticated, nil, exitUnknown, "show who you are: --cert-file"},
-		{codes.Unauthenticated, []string{"--bearer-token-file", bearer}, exitUnknown, "has not expired"},
-		{codes.PermissionDenied, nil, exitDenied, "broker policy test"},
+		{codes.Unauthenticated, server.ReasonUnauthenticated, nil, exitUnknown, "show who you are: --cert-file"},
+		{codes.Unauthenticated, server.ReasonUnauthenticated, []string{"--bearer-token-file", bearer}, exitUnknown, "has not expired"},
+		{codes.PermissionDenied, server.ReasonDenied, nil, exitDenied, "broker policy test"},
+		{codes.ResourceExhausted, server.ReasonCallerLimit, nil, exitExhausted, "call less often"},
+		{codes.Unavailable, server.ReasonAuditFull, nil, exitUnavailable, "free space for this one's audit log"},
 	} {
-		refusing = status.Error(c.code, "no")
+		refusing = refusal(c.code, "no", &errdetails.ErrorInfo{Reason: c.reason, Domain: server.ErrorDomain})
 		if got := runWith(t, env, append([]string{"get", "shop"}, c.args...)...); got.code != c.exit || !strings.Contains(got.err, c.want) {
 			t.Errorf("%v %v: exit code %d, want %d and %q:\n%s", c.code, c.args, got.code, c.exit, c.want, got.err)
 		}

@@ -37,7 +37,7 @@ const exitHelp = `Exit codes, where a command does not document its own:
   1  failed for another reason than those below
   2  there is no token of that name
   3  no broker answers, or no living token can be promised now
-  4  quota or spacing do not allow it now; the message says when to come back
+  4  quota, spacing or a limit of calls do not allow it now; the message says when to come back
   5  the time given by --timeout was not enough
   6  the broker does not know who is calling, or does not accept what should prove it
   7  whom it takes the caller for may not do that
@@ -100,6 +100,10 @@ func remedyFor(reason string) string {
 		return "ask another replica by --server"
 	case server.ReasonNoLeader:
 		return `ask again in some seconds; if it lasts, the replicas' logs say why none is elected ("standing for election failed")`
+	case server.ReasonAuditFull:
+		return "ask another replica by --server, and free space for this one's audit log: it hands out nothing that it cannot write down"
+	case server.ReasonCallerLimit:
+		return "call less often: tokens may be kept until their refresh_after; or have limits raised in the broker's configuration"
 	default:
 		return ""
 	}
