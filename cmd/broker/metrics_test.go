@@ -15,10 +15,11 @@ import (
 	"github.com/tokenbroker/tokenbroker/test/certtest"
 )
 
-// ownMetrics lists the names of all metrics that a replica with a snapshot and a gateway registers, whether they have a series yet or not.
+// ownMetrics lists the names of all metrics that a replica with a snapshot, a gateway, a policy and an audit log registers, whether they have a series yet or not.
 func ownMetrics(t *testing.T) []string {
 	t.Helper()
-	cfg, _, err := loadText(minimal+"snapshot: {file: "+filepath.Join(t.TempDir(), "snapshot")+"}\ngateway: {listen: \"127.0.0.1:0\"}\n", nil, nil)
+	cfg, _, err := loadText(minimal+"snapshot: {file: "+filepath.Join(t.TempDir(), "snapshot")+"}\ngateway: {listen: \"127.0.0.1:0\"}\naudit: {stdout: true}\n"+
+		"policy: [{identities: [anonymous], tokens: [shop], verbs: [get]}]\n", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
