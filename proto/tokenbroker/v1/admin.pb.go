@@ -73,7 +73,7 @@ type GetStatusResponse struct {
 	// Every replica that stands for election, the leader first, then in the order in which they would lead. A replica that lost its
 	// session is absent.
 	Replicas []*Replica `protobuf:"bytes,3,rep,name=replicas,proto3" json:"replicas,omitempty"`
-	// Every configured token, sorted by name.
+	// Every configured token whose status the caller may see, sorted by name.
 	Tokens        []*TokenStatus `protobuf:"bytes,4,rep,name=tokens,proto3" json:"tokens,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -32,7 +32,8 @@ const (
 //
 // AdminService is for operators. Every replica serves every method; what only the leader can do reaches it through etcd.
 type AdminServiceClient interface {
-	// GetStatus describes this replica, the cluster as this replica sees it, and every token. Never blocks, never asks etcd.
+	// GetStatus describes this replica, the cluster as this replica sees it, and every token whose status the caller may see. Never blocks,
+	// never asks etcd.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
 	// RefreshToken has the leader fetch the token now, ahead of its schedule, and answers with the result (without the value). On a
 	// rotating upstream the fetch starts when the quiet wait since the last one is over.
@@ -92,7 +93,8 @@ func (c *adminServiceClient) ResignLeadership(ctx context.Context, in *ResignLea
 //
 // AdminService is for operators. Every replica serves every method; what only the leader can do reaches it through etcd.
 type AdminServiceServer interface {
-	// GetStatus describes this replica, the cluster as this replica sees it, and every token. Never blocks, never asks etcd.
+	// GetStatus describes this replica, the cluster as this replica sees it, and every token whose status the caller may see. Never blocks,
+	// never asks etcd.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
 	// RefreshToken has the leader fetch the token now, ahead of its schedule, and answers with the result (without the value). On a
 	// rotating upstream the fetch starts when the quiet wait since the last one is over.

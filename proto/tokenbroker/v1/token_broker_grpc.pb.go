@@ -40,6 +40,12 @@ const (
 //   - UNAVAILABLE: no living token can be promised now. Details: RetryInfo (when to ask again) and ErrorInfo (domain
 //     "tokenbroker", reason such as "NO_TOKEN_YET", "EXPIRED" or "CONDEMNED", and in its metadata the upstream's last error code,
 //     meaning and remedy, where there is one).
+//
+// Where callers are asked who they are, every method of both services may also be refused, and a stream end, with
+//   - UNAUTHENTICATED: it cannot be told who calls, or the credentials have expired.
+//   - PERMISSION_DENIED: the policy does not allow it. It comes before NOT_FOUND: whoever may not have a token does not learn whether there is one.
+//   - RESOURCE_EXHAUSTED with the reason "CALLER_LIMIT": the caller asks too often or too much at once. RetryInfo says when to come back.
+//   - UNAVAILABLE with the reason "AUDIT_FULL": this replica cannot record the call, and must. Ask another.
 type TokenBrokerServiceClient interface {
 	// GetToken answers with the current token and the life that this replica guarantees for it. It answers at once while the token
 	// is ACTIVE. Otherwise it waits up to one second (and never past the caller's deadline) for a newer version before it answers
@@ -67,7 +73,7 @@ type TokenBrokerServiceClient interface {
 	// INVALID_ARGUMENT for a version that was never handed out; DEADLINE_EXCEEDED if the caller's deadline ends first (the report
 	// stands nevertheless).
 	ReportInvalidToken(ctx context.Context, in *ReportInvalidTokenRequest, opts ...grpc.CallOption) (*ReportInvalidTokenResponse, error)
-	// ListTokens lists every configured token with version, state and life, sorted by name; never a token's value.
+	// ListTokens lists every configured token that the caller may list, with version, state and life, sorted by name; never a token's value.
 	ListTokens(ctx context.Context, in *ListTokensRequest, opts ...grpc.CallOption) (*ListTokensResponse, error)
 }
 
@@ -141,6 +147,12 @@ func (c *tokenBrokerServiceClient) ListTokens(ctx context.Context, in *ListToken
 //   - UNAVAILABLE: no living token can be promised now. Details: RetryInfo (when to ask again) and ErrorInfo (domain
 //     "tokenbroker", reason such as "NO_TOKEN_YET", "EXPIRED" or "CONDEMNED", and in its metadata the upstream's last error code,
 //     meaning and remedy, where there is one).
+//
+// Where callers are asked who they are, every method of both services may also be refused, and a stream end, with
+//   - UNAUTHENTICATED: it cannot be told who calls, or the credentials have expired.
+//   - PERMISSION_DENIED: the policy does not allow it. It comes before NOT_FOUND: whoever may not have a token does not learn whether there is one.
+//   - RESOURCE_EXHAUSTED with the reason "CALLER_LIMIT": the caller asks too often or too much at once. RetryInfo says when to come back.
+//   - UNAVAILABLE with the reason "AUDIT_FULL": this replica cannot record the call, and must. Ask another.
 type TokenBrokerServiceServer interface {
 	// GetToken answers with the current token and the life that this replica guarantees for it. It answers at once while the token
 	// is ACTIVE. Otherwise it waits up to one second (and never past the caller's deadline) for a newer version before it answers
@@ -168,7 +180,7 @@ type TokenBrokerServiceServer interface {
 	// INVALID_ARGUMENT for a version that was never handed out; DEADLINE_EXCEEDED if the caller's deadline ends first (the report
 	// stands nevertheless).
 	ReportInvalidToken(context.Context, *ReportInvalidTokenRequest) (*ReportInvalidTokenResponse, error)
-	// ListTokens lists every configured token with version, state and life, sorted by name; never a token's value.
+	// ListTokens lists every configured token that the caller may list, with version, state and life, sorted by name; never a token's value.
 	ListTokens(context.Context, *ListTokensRequest) (*ListTokensResponse, error)
 	mustEmbedUnimplementedTokenBrokerServiceServer()
 }
