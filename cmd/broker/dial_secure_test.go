@@ -194,6 +194,7 @@ func TestAConnectionThatFailsSaysWhyAndWhatToDo(t *testing.T) {
 		"no certificate":                   {wanting, []string{"--ca-file", a.File}, []string{"--cert-file and --key-file"}},
 		"a certificate that ended":         {wanting, []string{"--ca-file", a.File, "--cert-file", lapsed.Cert, "--key-file", lapsed.Key}, []string{"ertificate", "--cert-file"}},
 		"a certificate of somebody else's": {wanting, []string{"--ca-file", a.File, "--cert-file", stranger.Cert, "--key-file", stranger.Key}, []string{"ertificate", "--cert-file"}},
+		"a server of before TLS 1.3":       {obligingBroker().start(t, grpc.Creds(credentials.NewTLS(old))), []string{"--ca-file", a.File}, []string{"does not speak TLS 1.3", "see that it is a broker"}},
 		"nobody there":                     {closedPort(t), []string{"--ca-file", a.File}, []string{"connection refused", "name a broker by --server"}},
 	}
 	var running sync.WaitGroup // all of them wait for the same time

@@ -86,7 +86,7 @@ func (s *shell) paste(t *testing.T, block string) string {
 	if _, err := fmt.Fprintf(s.input, "%s\necho '%s'\n", block, done); err != nil {
 		t.Fatalf("the shell has ended: %v\n%s", err, s.output.Tail(30))
 	}
-	s.output.await(t, done)
+	eventually(t, 3*ample, "the text \""+done+"\"", func() bool { return strings.Contains(s.output.String(), done) })
 	return s.output.String()[before:]
 }
 
@@ -163,6 +163,10 @@ func TestTheSecureExampleWorksAsPasted(t *testing.T) {
 	value, _, _ = strings.Cut(value, `"`)
 	if n := w.Requests(wechattest.Stable); n != 1 || len(value) < 20 {
 		t.Errorf("%d fetches for the token %q", n, value)
+	}
+	keys := s.paste(t, `broker keys status --config broker.yaml && echo "all of it opens"`)
+	if !strings.Contains(keys, "primary") || !strings.Contains(keys, "broker-3") || !strings.Contains(keys, "all of it opens") {
+		t.Errorf("of the keys a replica of that role can tell:\n%s", keys)
 	}
 	held := s.paste(t, "etcdctl get --prefix /tokenbroker/")
 	if !strings.Contains(held, "/tokenbroker/token/shop") || strings.Contains(held, value) {
