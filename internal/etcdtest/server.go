@@ -43,6 +43,9 @@ func Start(tb testing.TB) *Server {
 // Endpoint returns the URL for clients. It stays the same across restarts.
 func (s *Server) Endpoint() string { return s.cfg.ListenClient }
 
+// DataDir returns the folder in which the member keeps its data: its log of changes, which forgets nothing soon, and its database.
+func (s *Server) DataDir() string { return s.cfg.DataDir }
+
 // Client returns a client of this member alone: see Dial.
 func (s *Server) Client(tb testing.TB, opts ...grpc.DialOption) *clientv3.Client {
 	tb.Helper()

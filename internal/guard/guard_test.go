@@ -103,6 +103,27 @@ func TestRefusalsAndCallsThatCameToNothingAreRecorded(t *testing.T) {
 	}
 }
 
+// A caller may put a token or a secret where a name belongs.
+func TestWhatCannotBeANameIsNotRecorded(t *testing.T) {
+	d := newDoor(t, ample)
+	refused(t, d.get(from("shop", here), "76_Mq1xV0ken"), codes.PermissionDenied, server.ReasonDenied)
+	if diff := cmp.Diff([]string{"done [token:shop] get (not a name) 0 deny PermissionDenied"}, d.book.all()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for _, text := range []string{"76_Mq1xV0ken", strings.Repeat("0f", 32), "shop?secret=1", "shop\n"} {
+		v := d.enter("boss", get)
+		if err := v.Allow(text); err != nil {
+			t.Fatal(err)
+		}
+		v.End(errNotFound)
+	}
+	for _, line := range d.book.all()[1:] {
+		if line != "done [token:boss] get (not a name) 0 allow policy[1] NotFound" {
+			t.Errorf("recorded %s", line)
+		}
+	}
+}
+
 func TestRefusalNamesTheIdentityAndRepeatsNothingButWhatTheCallerSaid(t *testing.T) {
 	d := newDoor(t, ample)
 	d.passes.give("both", time.Time{}, "token:boss", "token:shop")

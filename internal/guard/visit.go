@@ -13,6 +13,7 @@ import (
 	"github.com/tokenbroker/tokenbroker/internal/access"
 	"github.com/tokenbroker/tokenbroker/internal/audit"
 	"github.com/tokenbroker/tokenbroker/internal/server"
+	"github.com/tokenbroker/tokenbroker/internal/token"
 )
 
 // trustTime is how long a call may take before its caller's credentials are looked at anew.
@@ -188,13 +189,22 @@ func (v *visit) refused(code codes.Code) {
 	}
 }
 
+// recordable is how the audit log tells of a name that was asked for. What cannot be a name may be a token or a secret that somebody put in its
+// place.
+func recordable(name string) string {
+	if name == "" || token.ValidateName(name) == nil {
+		return name
+	}
+	return "(not a name)"
+}
+
 // record writes what is known of the call.
 func (v *visit) record(phase audit.Phase, code codes.Code) error {
 	if v.guard.cfg.Audit == nil {
 		return nil
 	}
 	r := audit.Record{
-		Phase: phase, Who: v.caller.Identities, Method: v.method.Name, Verb: v.method.Verb, Token: v.token,
+		Phase: phase, Who: v.caller.Identities, Method: v.method.Name, Verb: v.method.Verb, Token: recordable(v.token),
 		Allowed: v.decision.Allowed, Rule: v.decision.Rule, Peer: v.origin.Peer,
 	}
 	if phase == audit.Done {
