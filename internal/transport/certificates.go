@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,7 @@ type Certificates struct {
 	cfg         Config
 	present     atomic.Pointer[material]
 	connections connections
+	waiting     waiting
 
 	mu     sync.Mutex // held while the files are read
 	broken string     // the error that was logged last, as long as it lasts
@@ -67,7 +69,7 @@ func Open(cfg Config) (*Certificates, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Certificates{cfg: cfg, connections: connections{open: map[*connection]struct{}{}}}
+	c := &Certificates{cfg: cfg, connections: connections{open: map[*connection]struct{}{}}, waiting: waiting{byNeighbor: map[netip.Prefix]int{}}}
 	c.present.Store(m)
 	c.makeMetrics()
 	return c, nil
