@@ -21,10 +21,11 @@
 //	agent_test.go      an agent through an outage of all replicas, its sockets and files; and `broker exec`
 //	embedded_test.go   the etcd inside the broker, alone and as a cluster
 //	sdk_test.go        the SDK for Go under rotation, and when a token dies
-//	leak_test.go       everything that is written anywhere, searched for secrets
+//	leak_test.go       everything that is written anywhere, searched for secrets; fortress_leak_test.go: with all that keeps secrets switched on
+//	coredump_linux_test.go  no core, and no memory for others
 //
 // The other files are the machinery: processes, brokers, a site of them with etcd and WeChat, its callers, and their judgement; the
-// house of leak_test.go, where everything is in trouble, and the search through what was written.
+// house of leak_test.go, where everything is in trouble, the fortress, where everything is locked, and the search through what was written.
 //
 // # Time
 //
