@@ -68,7 +68,7 @@ Copy it to every replica, readable for the broker's user alone, and write into e
 sealing: {keyset: {file: %s}}
 
 If the cluster holds tokens that are not sealed, it takes some steps more: docs/KEYS.md, "Switching it on".
-Keep a copy where backups of etcd are not: without it, they are worth nothing, and with it, all.
+Keep a copy of it, but not beside backups of etcd: whoever has both has the tokens.
 `, path, k.Primary(), strconv.Quote(path))
 		return err
 	})

@@ -68,7 +68,8 @@ func withKeysCluster(ctx context.Context, f *keysFlags, keyset *seal.Keyset, wor
 		parts.Go(func() error { return observer.Run(following) })
 		err := c.look(ctx, observer)
 		if err != nil {
-			err = fmt.Errorf("looking at the cluster in etcd at %s: %w", strings.Join(endpoints, ", "), err)
+			err = fmt.Errorf("looking at the cluster in etcd at %s: %w; see that it runs, that -c names a replica's configuration and that this machine is let in, "+
+				"or give it more time by --timeout", strings.Join(endpoints, ", "), err)
 		} else {
 			err = work(ctx, c)
 		}

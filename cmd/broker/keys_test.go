@@ -217,3 +217,55 @@ func TestAChangedKeysetTakesEffectAtTheNextStart(t *testing.T) {
 		t.Errorf("another keyset: %v", got)
 	}
 }
+
+func TestAnEtcdThatDoesNotAnswerIsToldOfAndNothingIsChanged(t *testing.T) {
+	file := newKeyset(t)
+	before := keysOf(t, file)
+	config := filepath.Join(t.TempDir(), "broker.yaml")
+	text := strings.Replace(minimal, "127.0.0.1:2379", closedPort(t), 1) + "sealing: {keyset: {file: " + file + "}}\n"
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"keys", "status"}, {"keys", "reseal"}, {"keys", "rotate", file}, {"keys", "rotate", file, "--force"}} {
+		got := command(t.Context(), "x:1", "", append(args, "-c", config, "--timeout", "300ms")...)
+		if !strings.Contains(got, "looking at the cluster in etcd at http://127.0.0.1:") || !strings.Contains(got, "see that it runs") || !strings.Contains(got, "exit code 1") {
+			t.Error(got)
+		}
+	}
+	if d := cmp.Diff(before, keysOf(t, file)); d != "" {
+		t.Errorf("the keyset changed:\n%s", d)
+	}
+}
+
+func TestForceTakesAStepThatIsRefusedAndSaysWhy(t *testing.T) {
+	file := newKeyset(t)
+	k, err := readKeyset(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	both, added, err := k.Add()
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := &keysCluster{replica: []keyHolder{{id: "late", keys: []seal.ID{k.Primary()}, primary: k.Primary()}}}
+	var said strings.Builder
+	r := &keyRotation{console: console{out: &said, err: &said}, file: file}
+	if err := r.step(t.Context(), both, late); err == nil || len(keysOf(t, file)) != 1 {
+		t.Errorf("promoted without being forced: %v", err)
+	}
+	r.force = true
+	if err := r.step(t.Context(), both, late); err != nil || !strings.Contains(said.String(), "forced, although:\n  replica late does not have key "+added.String()) {
+		t.Errorf("%v: %s", err, said.String())
+	}
+	if now := keysOf(t, file); len(now) != 2 || !now[1].Primary {
+		t.Errorf("the keyset has %v", now)
+	}
+	promoted, err := readKeyset(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	late.values = []store.AtRest{{Key: "/token/t", Name: "t", Sealed: sealedBy(k.Primary())}}
+	if err := r.step(t.Context(), promoted, late); err == nil || !strings.Contains(err.Error(), "reseal is not safe yet") {
+		t.Errorf("sealing anew can be forced: %v", err)
+	}
+}
