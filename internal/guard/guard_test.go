@@ -255,6 +255,20 @@ func TestAnswerThatTookLongIsForThoseWhoMayStillHaveIt(t *testing.T) {
 	}
 }
 
+func TestPolicyThatIsReplacedIsThatOfCallsUnderWay(t *testing.T) {
+	d := newDoor(t, ample)
+	v := d.enter("shop", get)
+	if err := v.Allow("shop"); err != nil {
+		t.Fatal(err)
+	}
+	r := d.rules(ample)
+	r.Policy = nothing{}
+	d.Replace(r)
+	err := v.Hand("shop", 1)
+	refused(t, err, codes.PermissionDenied, server.ReasonDenied)
+	v.End(err)
+}
+
 func TestAuthorizeIsForThoseWhoMayDoItWithAllTokens(t *testing.T) {
 	d := newDoor(t, ample)
 	metrics := server.Method{Name: "/metrics", Verb: access.Status}

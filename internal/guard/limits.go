@@ -87,8 +87,8 @@ func (b *buckets) address(peer string) uint64 {
 	if err != nil {
 		return maphash.String(b.seed, peer) % stripes // a unix socket
 	}
-	address := at.Addr().Unmap().WithZone("")
-	if address.Is6() { // whoever has one has 2^64
+	address := at.Addr().Unmap()
+	if address.Is6() { // whoever has one has 2^64, in whatever zone
 		if network, err := address.Prefix(64); err == nil {
 			address = network.Addr()
 		}

@@ -144,8 +144,9 @@ func TestAddressThatFailedTooOftenIsHeardNoMoreButForWhoWasKnownThere(t *testing
 				refused(t, d.get(from("till", here), "shop"), codes.ResourceExhausted, server.ReasonCallerLimit)
 			}
 			d.passes.take("shop")
-			if err := d.get(from("shop", here), "shop"); err == nil {
-				t.Error("what is good no longer was believed")
+			refused(t, d.get(from("shop", here), "shop"), codes.Unauthenticated, server.ReasonUnauthenticated)
+			if what != "malformed" { // it is as good as a guess now
+				refused(t, d.get(from("shop", here), "shop"), codes.ResourceExhausted, server.ReasonCallerLimit)
 			}
 			time.Sleep(wait)
 			if err := d.get(from("boss", here), "shop"); err != nil {
@@ -166,14 +167,14 @@ func TestNewIdentitiesNeitherFreeNorFillAnything(t *testing.T) {
 		var before, after runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&before)
-		for n := range 40_000 {
+		for n := range 60_000 {
 			d.passes.give("flood", time.Time{}, access.Identity(fmt.Sprintf("jwt:k8s:%d", n)))
 			_ = d.get(from("flood", here), "shop")
 			d.book.records = nil
 		}
 		runtime.GC()
 		runtime.ReadMemStats(&after)
-		if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 16<<20 {
+		if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 6<<20 {
 			t.Errorf("the heap has grown by %d bytes", grown)
 		}
 		refused(t, d.get(from("shop", here), "shop"), codes.ResourceExhausted, server.ReasonCallerLimit)
