@@ -52,6 +52,8 @@ type Config struct {
 	// Compaction is how much history is kept, by a compaction every tenth of it (at most hourly). Default 1 h.
 	Compaction time.Duration
 
+	// PasswordCost is that of bcrypt for users' passwords. Default 10, etcd's own; less is for tests only.
+	PasswordCost uint
 	// UnsafeNoFsync acknowledges writes that a power failure may undo. For tests and demonstrations only.
 	UnsafeNoFsync bool
 	// Logger receives etcd's log. Default: nothing is logged.
@@ -113,6 +115,7 @@ func (c Config) etcd() (*embed.Config, error) {
 	to.QuotaBackendBytes = c.QuotaBytes
 	to.AutoCompactionMode = embed.CompactorModePeriodic
 	to.AutoCompactionRetention = cmp.Or(c.Compaction, time.Hour).String()
+	to.BcryptCost = cmp.Or(c.PasswordCost, to.BcryptCost)
 	to.UnsafeNoFsync = c.UnsafeNoFsync
 	to.EnableGRPCGateway = false // REST access to etcd: nobody here calls it
 	return to, nil

@@ -120,6 +120,7 @@ func newCluster(tb testing.TB, n int) *Cluster {
 			AdvertisePeer: peers.Endpoint(),
 			Tick:          30 * time.Millisecond,
 			Election:      300 * time.Millisecond,
+			PasswordCost:  4, // bcrypt's least: the race detector makes the usual one last longer than calls do
 			UnsafeNoFsync: true,
 		}}
 		tb.Cleanup(c.Members[i].Stop)
