@@ -40,6 +40,8 @@ var ample = guard.Limits{Rate: 1 << 20, Burst: 1 << 20, Streams: 1 << 20, Calls:
 type passes struct {
 	mu sync.Mutex
 	of map[string]access.Caller
+	// away: whose pass is not known cannot be told.
+	away bool
 }
 
 func (p *passes) give(bearer string, expires time.Time, ids ...access.Identity) {
@@ -61,6 +63,9 @@ func (p *passes) Authenticate(_ context.Context, o access.Origin) (access.Caller
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c, ok := p.of[o.Bearer.Reveal()]
+	if p.away && !ok {
+		return c, fmt.Errorf("%w: %w: ask again", access.ErrUnauthenticated, access.ErrIssuerAway)
+	}
 	if !ok {
 		return c, fmt.Errorf("%w: no such pass", access.ErrUnauthenticated)
 	}

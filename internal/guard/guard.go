@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/tokenbroker/tokenbroker/internal/access"
 	"github.com/tokenbroker/tokenbroker/internal/audit"
@@ -124,14 +124,30 @@ func (g *Guard) suspects(o access.Origin) bool {
 	return o.Certificate == nil && o.Client == ""
 }
 
-// unknown books that nobody knows who calls. Errors that say nothing to the caller are faults of this replica, and come as they are.
+// unknown books that nobody knows who calls. A token whose issuer is away counts as well, or made-up ones would be tried for nothing, but one
+// that was found good before stays so. Errors that say nothing to the caller are faults of this replica, and come as they are.
 func (g *Guard) unknown(v *visit, address uint64, err error) error {
 	if !errors.Is(err, access.ErrUnauthenticated) {
 		return err
 	}
-	g.proven.remove(v.origin.Bearer)
+	if !errors.Is(err, access.ErrIssuerAway) {
+		g.proven.remove(v.origin.Bearer)
+	}
 	g.buckets.suspect(address, v.began)
 	g.metrics.refuse(unauthenticated, kindless)
-	_ = v.record(audit.Done, codes.Unauthenticated) // a refusal that is not recorded stays one
-	return server.Unauthenticated(err)
+	refusal := refusalOf(err)
+	_ = v.record(audit.Done, status.Code(refusal)) // a refusal that is not recorded stays one
+	return refusal
+}
+
+// refusalOf is what a caller is told of an error of authentication; other errors come as they are.
+func refusalOf(err error) error {
+	switch {
+	case errors.Is(err, access.ErrIssuerAway):
+		return server.Undecided(err)
+	case errors.Is(err, access.ErrUnauthenticated):
+		return server.Unauthenticated(err)
+	default:
+		return err
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/tokenbroker/tokenbroker/internal/access"
 	"github.com/tokenbroker/tokenbroker/internal/server"
@@ -100,6 +101,27 @@ func TestRefusalsAndCallsThatCameToNothingAreRecorded(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]float64{"none": 2}, d.counted("unauthenticated")); diff != "" {
 		t.Errorf("unauthenticated (-want +got):\n%s", diff)
+	}
+}
+
+func TestCallerWhoseIssuerIsAwayMayAskAgainAndStaysKnown(t *testing.T) {
+	d := newDoor(t, ample)
+	if err := d.get(from("shop", here), "shop"); err != nil {
+		t.Fatal(err)
+	}
+	known := d.passes.of["shop"]
+	d.passes.take("shop") // what was known of it is forgotten, and cannot be asked for
+	d.passes.away = true
+	refused(t, d.get(from("shop", here), "shop"), codes.Unavailable, server.ReasonIssuerAway)
+	for range 1000 { // made-up ones end at their number, or everybody could have the issuer asked for nothing
+		if err := d.get(from("made up", here), "shop"); status.Code(err) == codes.ResourceExhausted {
+			break
+		}
+	}
+	refused(t, d.get(from("made up", here), "shop"), codes.ResourceExhausted, server.ReasonCallerLimit)
+	d.passes.give("shop", known.Expires, known.Identities...)
+	if err := d.get(from("shop", here), "shop"); err != nil {
+		t.Errorf("who was known before the issuer went away, and is again: %v", err)
 	}
 }
 

@@ -148,10 +148,7 @@ func (v *visit) identify() (err error) {
 // forget takes back what was allowed.
 func (v *visit) forget(err error) error {
 	v.decided, v.decision.Allowed = true, false
-	if errors.Is(err, access.ErrUnauthenticated) {
-		return server.Unauthenticated(err)
-	}
-	return err
+	return refusalOf(err)
 }
 
 // must is for records without which nothing may go on.

@@ -44,6 +44,11 @@ func Unauthenticated(err error) error {
 	return &refusal{code: codes.Unauthenticated, reason: ReasonUnauthenticated, message: err.Error()}
 }
 
+// Undecided is the refusal of a caller whose word can be neither believed nor refused at present. Its text is shown.
+func Undecided(err error) error {
+	return &refusal{code: codes.Unavailable, reason: ReasonIssuerAway, retryAfter: soon(), message: err.Error()}
+}
+
 // Denied is the refusal of what a caller may not do. The text must not depend on whether there is such a token.
 func Denied(message string) error {
 	return &refusal{code: codes.PermissionDenied, reason: ReasonDenied, message: message}

@@ -38,6 +38,7 @@ const (
 	ReasonUnauthenticated = "UNAUTHENTICATED"   // UNAUTHENTICATED: who calls could not be told, or cannot any longer
 	ReasonDenied          = "PERMISSION_DENIED" // PERMISSION_DENIED: the policy does not allow it, whether there is such a token or not
 	ReasonCallerLimit     = "CALLER_LIMIT"      // RESOURCE_EXHAUSTED: the caller asks too often or too much at once
+	ReasonIssuerAway      = "ISSUER_AWAY"       // UNAVAILABLE: who calls cannot be told while the issuer's keys cannot be got
 	ReasonAuditFull       = "AUDIT_FULL"        // UNAVAILABLE: this replica cannot record the call, and must; ask another
 )
 

@@ -45,6 +45,8 @@ const (
 //   - UNAUTHENTICATED: it cannot be told who calls, or the credentials have expired.
 //   - PERMISSION_DENIED: the policy does not allow it. It comes before NOT_FOUND: whoever may not have a token does not learn whether there is one.
 //   - RESOURCE_EXHAUSTED with the reason "CALLER_LIMIT": the caller asks too often or too much at once. RetryInfo says when to come back.
+//   - UNAVAILABLE with the reason "ISSUER_AWAY": the keys of who issued the caller's token cannot be got, so that it can be neither believed nor
+//     refused. Ask again, or another replica.
 //   - UNAVAILABLE with the reason "AUDIT_FULL": this replica cannot record the call, and must. Ask another.
 type TokenBrokerServiceClient interface {
 	// GetToken answers with the current token and the life that this replica guarantees for it. It answers at once while the token
@@ -152,6 +154,8 @@ func (c *tokenBrokerServiceClient) ListTokens(ctx context.Context, in *ListToken
 //   - UNAUTHENTICATED: it cannot be told who calls, or the credentials have expired.
 //   - PERMISSION_DENIED: the policy does not allow it. It comes before NOT_FOUND: whoever may not have a token does not learn whether there is one.
 //   - RESOURCE_EXHAUSTED with the reason "CALLER_LIMIT": the caller asks too often or too much at once. RetryInfo says when to come back.
+//   - UNAVAILABLE with the reason "ISSUER_AWAY": the keys of who issued the caller's token cannot be got, so that it can be neither believed nor
+//     refused. Ask again, or another replica.
 //   - UNAVAILABLE with the reason "AUDIT_FULL": this replica cannot record the call, and must. Ask another.
 type TokenBrokerServiceServer interface {
 	// GetToken answers with the current token and the life that this replica guarantees for it. It answers at once while the token
