@@ -92,6 +92,14 @@ robustness: ## break a cluster for DURATION (30m), and judge what callers saw: d
 robustness-mutants: ## let the same suite catch brokers that lack one mechanism each
 	go run ./test/robustness -mutants -duration 4m $(if $(SEED),-seed $(SEED)) $(ARGS)
 
+.PHONY: siege
+# Where the kernel allows it, which takes root, the rest of the machine does not disturb the measure: REALTIME= turns it off.
+siege: REALTIME ?= $(shell chrt --rr 1 true 2>/dev/null && echo chrt --rr 1)
+siege: ## attack a broker in many ways, and measure what others notice: docs/SIEGE.md
+	@mkdir -p bin
+	go build -o bin/siege ./test/siege
+	$(REALTIME) bin/siege $(ARGS)
+
 .PHONY: lint
 lint: ## check style, layers and likely faults
 	$(LINT) run --build-tags foreign ./...
