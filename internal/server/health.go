@@ -2,10 +2,15 @@ package server
 
 import (
 	"context"
+	"net"
+	"sync"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
@@ -57,18 +62,71 @@ func (s *Server) Retire() {
 	s.health.Shutdown()
 }
 
-// healthService is health whose streams end when the replica drains. Those of health.Server do not, and a graceful stop would wait
-// for them in vain.
+// Streams of health that may be open at once, from one address and in all. No guard is asked about them, and one is enough for a connection:
+// these are the connections that the configuration allows by default.
+const (
+	maxHealthWatchesByAddress = 1024
+	maxHealthWatches          = 4096
+)
+
+// healthService is health whose streams are bounded, and end when the replica drains. Those of health.Server do not, and a graceful stop
+// would wait for them in vain.
 type healthService struct {
 	*health.Server
-	ending func(context.Context) (context.Context, context.CancelFunc)
+	ending   func(context.Context) (context.Context, context.CancelFunc)
+	watchers *healthWatchers
 }
 
 // Watch implements the method of that name.
 func (h healthService) Watch(req *grpc_health_v1.HealthCheckRequest, stream grpc.ServerStreamingServer[grpc_health_v1.HealthCheckResponse]) error {
+	from := addressOf(stream.Context())
+	if !h.watchers.enter(from) {
+		return status.Error(codes.ResourceExhausted, "too many streams of health are open; one for each connection is enough")
+	}
+	defer h.watchers.leave(from)
 	ctx, cancel := h.ending(stream.Context())
 	defer cancel()
 	return h.Server.Watch(req, &boundedStream{stream, func() context.Context { return ctx }})
+}
+
+// healthWatchers counts streams of health by the address that they come from.
+type healthWatchers struct {
+	mu   sync.Mutex
+	all  int
+	from map[string]int // nothing is kept of those who have none
+}
+
+func (w *healthWatchers) enter(from string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.all >= maxHealthWatches || w.from[from] >= maxHealthWatchesByAddress {
+		return false
+	}
+	w.all++
+	w.from[from]++
+	return true
+}
+
+func (w *healthWatchers) leave(from string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.all--
+	if w.from[from]--; w.from[from] == 0 {
+		delete(w.from, from)
+	}
+}
+
+// addressOf is the address that a call comes from, without the port.
+func addressOf(ctx context.Context) string {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return ""
+	}
+	host, _, err := net.SplitHostPort(p.Addr.String())
+	if err != nil {
+		return p.Addr.String()
+	}
+	return host
 }
 
 // boundedStream is a stream with a shorter life. The health server keeps streams as keys of a map: use its address.

@@ -66,7 +66,7 @@ func (s *Server) Run(ctx context.Context, listeners ...net.Listener) error {
 	}
 	g := grpc.NewServer(options...)
 	s.Register(g)
-	grpc_health_v1.RegisterHealthServer(g, healthService{Server: s.health, ending: s.ending})
+	grpc_health_v1.RegisterHealthServer(g, healthService{Server: s.health, ending: s.ending, watchers: &healthWatchers{from: map[string]int{}}})
 	if s.cfg.Reflection {
 		reflection.Register(g)
 	}
