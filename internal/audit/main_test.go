@@ -1,7 +1,7 @@
 package audit_test
 
 import (
-	"bytes"
+	"context"
 	"encoding/json"
 	"log/slog"
 	"os"
@@ -9,12 +9,11 @@ import (
 	"sync"
 	"testing"
 
-	"context"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"github.com/tokenbroker/tokenbroker/internal/audit"
+	"github.com/tokenbroker/tokenbroker/internal/logtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -23,14 +22,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type keeper struct {
 	*audit.Log
 	t       *testing.T
-	said    *syncBuffer
+	said    *logtest.Buffer
 	metrics *prometheus.Registry
 	stop    func() error
 }
 
 func keep(t *testing.T, cfg audit.Config) *keeper {
 	t.Helper()
-	k := &keeper{t: t, said: &syncBuffer{}, metrics: prometheus.NewPedanticRegistry()}
+	k := &keeper{t: t, said: &logtest.Buffer{}, metrics: prometheus.NewPedanticRegistry()}
 	cfg.Replica, cfg.Logger = "a", slog.New(slog.NewTextHandler(k.said, nil))
 	k.Log = audit.New(cfg)
 	if err := k.metrics.Register(k.Log); err != nil {
@@ -89,21 +88,4 @@ func parse(t *testing.T, data []byte) []map[string]any {
 		records = append(records, record)
 	}
 	return records
-}
-
-type syncBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

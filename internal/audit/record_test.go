@@ -11,6 +11,7 @@ import (
 
 	"github.com/tokenbroker/tokenbroker/internal/access"
 	"github.com/tokenbroker/tokenbroker/internal/audit"
+	"github.com/tokenbroker/tokenbroker/internal/logtest"
 )
 
 func TestLineTellsWhoDidWhatWithWhichVersionAndWhatWasDecided(t *testing.T) {
@@ -76,7 +77,7 @@ func FuzzLine(f *testing.F) {
 		for range uint(many) % 100 {
 			who = append(who, access.Identity(text))
 		}
-		var out syncBuffer
+		var out logtest.Buffer
 		k := keep(t, audit.Config{Out: &out})
 		if err := k.Append(audit.Record{
 			Phase: audit.Phase(text), Who: who, Method: text, Verb: access.Verb(text), Token: text, Version: 1 << 62, Rule: text, Code: text, Peer: text,

@@ -1,7 +1,6 @@
 package transport_test
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -21,28 +20,15 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/tokenbroker/tokenbroker/internal/access"
+	"github.com/tokenbroker/tokenbroker/internal/logtest"
 	"github.com/tokenbroker/tokenbroker/internal/transport"
 )
 
 // log is a log that can be read while it is written.
-type log struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
+type log struct{ logtest.Buffer }
 
 // count is how many lines have a text.
-func (l *log) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), text)
-}
+func (l *log) count(text string) int { return len(l.Lines(text)) }
 
 func (l *log) into(c *transport.Config) { c.Logger = slog.New(slog.NewTextHandler(l, nil)) }
 
@@ -357,7 +343,7 @@ func TestWhenAnAuthorityIsTakenBackItsCallersAreClosedAndNoOthers(t *testing.T) 
 		}
 	}
 	if logged.count("closed connections") != 1 || logged.count("connections=1") != 1 {
-		t.Error(logged.text.String())
+		t.Error(logged.String())
 	}
 }
 
