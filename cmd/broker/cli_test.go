@@ -262,7 +262,7 @@ func TestEveryExampleCanBeUsed(t *testing.T) {
 		t.Fatalf("no examples: %v", err)
 	}
 	for _, path := range examples {
-		got := commandIn(t.Context(), fakeEnvironment(map[string]string{"TOKENBROKER_PLAINTEXT": ""}), "x:1", "", "config", "validate", "--no-secrets", path)
+		got := commandIn(t.Context(), fakeEnvironment(map[string]string{"TOKENBROKER_PLAINTEXT": "", "TOKENBROKER_INSECURE_PLAINTEXT_STORE": ""}), "x:1", "", "config", "validate", "--no-secrets", path)
 		if !strings.Contains(got, "exit code 0\n") {
 			t.Error(got)
 		}

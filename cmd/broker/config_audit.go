@@ -16,6 +16,21 @@ type auditConfig struct {
 
 func (c auditConfig) on() bool { return c.File != "" || c.Stdout }
 
+// describe says for people where the log goes, and what becomes of calls that cannot be recorded; empty if there is none.
+func (c auditConfig) describe() string {
+	place, full := c.File, "calls go on when it is full"
+	switch {
+	case !c.on():
+		return ""
+	case c.Stdout:
+		place = "standard output"
+	}
+	if c.Refuse {
+		full = "calls are refused when it is full"
+	}
+	return place + "; " + full
+}
+
 func (s *section) audit() auditConfig {
 	file, stdout, full := s.get("file"), s.get("stdout"), s.get("when_full")
 	c := auditConfig{File: file.str(""), Stdout: stdout.boolean(false), Refuse: full.oneOf("continue", "continue", "refuse") == "refuse"}

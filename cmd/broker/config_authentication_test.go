@@ -216,6 +216,29 @@ authentication:
 	}
 }
 
+func TestWhereOthersReachTheBrokerSomethingIsSaidOfWhoTheyAre(t *testing.T) {
+	const encrypted = minimal + "tls: {cert_file: /does/not/exist, key_file: /does/not/exist}\n"
+	const asked = `add authentication and policy; if whoever reaches it may have every token, say so by a rule for the identity "anonymous"`
+	for _, tc := range []struct{ text, path string }{
+		{encrypted, ""},
+		{encrypted + "grpc: {listen: ':7700'}\n", `grpc.listen, ":7700"`},
+		{encrypted + "gateway: {listen: '10.0.0.1:7710'}\n", `gateway.listen, "10.0.0.1:7710"`},
+		{encrypted + "http: {listen: ':7780'}\n", ""}, // has no tokens
+		{encrypted + "grpc: {listen: ':7700'}\n" + anyone, ""},
+	} {
+		_, _, err := loadConfig(sources{
+			File: "broker.yaml", Data: []byte(tc.text), Env: fakeEnvironment(map[string]string{"TOKENBROKER_PLAINTEXT": ""}), Dry: true,
+		})
+		var want []string
+		if tc.path != "" {
+			want = []string{"broker.yaml:1:1: authentication: nobody is asked who they are, and others than this machine can reach " + tc.path + "; " + asked}
+		}
+		if diff := cmp.Diff(want, lines(err)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tc.text, diff)
+		}
+	}
+}
+
 func TestPolicyHasTheClientsRulesBehindTheOperators(t *testing.T) {
 	cfg, _, err := loadText(minimal+"gateway: {listen: '127.0.0.1:0'}\nclients: [{name: till, secret_sha256: "+someHash+", tokens: ['s*']}]\n"+anyone, nil, nil)
 	if err != nil {

@@ -46,6 +46,7 @@ func loadConfig(src sources) (cfg *config, warnings problems, err error) {
 	cfg.Clients = top.clients(cfg.Tokens, cfg.Gateway)
 	cfg.Authentication = top.authentication()
 	cfg.Policy = top.grants(cfg)
+	top.checkGuarded(cfg)
 	top.end()
 	d.unknownVariables(append(callerVariables(), configVariable)...)
 	if len(d.problems) > 0 {

@@ -98,18 +98,21 @@ var configMistakes = []struct {
 	{name: "an audit log without a place", text: minimal + "audit: {when_full: refuse}\n", want: []string{
 		"broker.yaml:3:8: audit: there is no place for the audit log; name a file, such as /var/log/tokenbroker/audit.log, or set stdout: true, or take the section away",
 	}},
-	{name: "an audit log with two places", text: minimal + "audit: {file: audit.log, stdout: true, when_full: panic}\n", want: []string{
+	{name: "an audit log where nobody is asked", text: minimal + "audit: {stdout: true}\n", want: []string{
+		"broker.yaml:3:8: audit: nothing is recorded of callers who are not asked who they are; add authentication and policy, or take audit away",
+	}},
+	{name: "an audit log with two places", text: minimal + "audit: {file: audit.log, stdout: true, when_full: panic}\n" + anyone, want: []string{
 		"broker.yaml:3:34: audit.stdout: the audit log has one place; take audit.file or audit.stdout away",
 		`broker.yaml:3:51: audit.when_full: "panic" is not possible here; write continue or refuse`,
 	}},
-	{name: "an audit log with a relative path", text: minimal + "audit: {file: audit.log, every: 1s}\n", want: []string{
+	{name: "an audit log with a relative path", text: minimal + "audit: {file: audit.log, every: 1s}\n" + anyone, want: []string{
 		`broker.yaml:3:15: audit.file: "audit.log" is a relative path; write it from the root on, such as /var/log/tokenbroker/audit.log`,
 		`broker.yaml:3:26: audit: unknown field "every"; known here are file, stdout and when_full`,
 	}},
-	{name: "an audit log that is a folder", text: minimal + "audit: {file: /does/}\n", want: []string{
+	{name: "an audit log that is a folder", text: minimal + "audit: {file: /does/}\n" + anyone, want: []string{
 		`broker.yaml:3:15: audit.file: "/does/" names a folder; write the name of a file after it`,
 	}},
-	{name: "an audit log in a folder that does not exist", text: minimal + "audit: {file: /does/not/exist/a.log}\n", want: []string{
+	{name: "an audit log in a folder that does not exist", text: minimal + "audit: {file: /does/not/exist/a.log}\n" + anyone, want: []string{
 		`broker.yaml:3:15: audit.file: the folder "/does/not/exist" does not exist; make it, for the user that the broker runs as: mode 0700`,
 	}},
 	{name: "limits that leave nothing", text: minimal + "limits: {rate: 0, burst: many, streams: -1, connections: 0}\n", want: []string{

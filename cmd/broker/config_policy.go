@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 
@@ -21,6 +22,51 @@ type policyConfig struct {
 // guarded reports whether callers are asked who they are: if anything is said of who they may be, or of what they may have.
 func (c *config) guarded() bool {
 	return c.Authentication.Given || c.Policy.Given || len(c.Clients) > 0
+}
+
+// checkGuarded reports what needs callers to be asked who they are, where they are not.
+func (s *section) checkGuarded(cfg *config) {
+	if cfg.guarded() {
+		return
+	}
+	if cfg.Audit.on() {
+		s.section("audit").fail("nothing is recorded of callers who are not asked who they are", "add authentication and policy, or take audit away")
+	}
+	for _, listen := range []struct{ path, address string }{{"grpc.listen", cfg.GRPC.Listen}, {"gateway.listen", cfg.Gateway.Listen}} {
+		// In plaintext that address is a mistake by itself.
+		if host, _, err := net.SplitHostPort(listen.address); err == nil && !loopback(host) && !cfg.Plaintext {
+			s.section("authentication").fail("nobody is asked who they are, and others than this machine can reach "+listen.path+", "+quote(listen.address),
+				`add authentication and policy; if whoever reaches it may have every token, say so by a rule for the identity "anonymous"`)
+		}
+	}
+}
+
+// describeCallers says for people how callers are asked who they are.
+func (c *config) describeCallers() string {
+	if !c.guarded() {
+		return "nobody is asked who they are"
+	}
+	var proofs []string
+	if c.TLS.Own.CA != "" {
+		names := make([]string, len(c.Authentication.Methods.Certificates.Names))
+		for i, name := range c.Authentication.Methods.Certificates.Names {
+			names[i] = string(name)
+		}
+		proofs = append(proofs, "certificates ("+strings.Join(names, ", ")+")")
+	}
+	for _, issuer := range c.Authentication.Methods.Issuers {
+		proofs = append(proofs, "JWTs of "+issuer.Name)
+	}
+	if c.Authentication.TokenFile != "" {
+		proofs = append(proofs, "static tokens in "+c.Authentication.TokenFile)
+	}
+	if len(c.Clients) > 0 {
+		proofs = append(proofs, "client secrets")
+	}
+	if len(proofs) == 0 {
+		proofs = append(proofs, "nothing")
+	}
+	return "known by " + enumerate(proofs, "and") + "; " + counted(len(c.Policy.Rules), "rule")
 }
 
 // grants reads the policy, and adds what the clients may do. It comes last, to warn of rules for what there is not: a rule that can do

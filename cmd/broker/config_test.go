@@ -84,7 +84,7 @@ func TestMinimalConfigurationGetsDocumentedDefaults(t *testing.T) {
 	}
 	got := summarize(cfg)
 	want := summary{
-		Replica: "host-1", GRPC: "127.0.0.1:7700", HTTP: "127.0.0.1:7780", Etcd: "http://127.0.0.1:2379", Namespace: "/tokenbroker/", Transport: "plaintext, on loopback only",
+		Replica: "host-1", GRPC: "127.0.0.1:7700", HTTP: "127.0.0.1:7780", Etcd: "http://127.0.0.1:2379", Namespace: "/tokenbroker/", Transport: "plaintext, on loopback only", Callers: "nobody is asked who they are",
 		SessionTTL: "5s", AtRest: "as they are",
 		Tokens: []tokenSummary{{
 			Name: "shop", Upstream: "wechat stable", AppID: "wx1", Secret: "environment SHOP", Refresh: got.Tokens[0].Refresh,

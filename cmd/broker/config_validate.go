@@ -117,6 +117,8 @@ type summary struct {
 	HTTP       string         `json:"http"`
 	Gateway    string         `json:"gateway,omitempty"`
 	Transport  string         `json:"transport"`
+	Callers    string         `json:"callers"`
+	Audit      string         `json:"audit,omitempty"`
 	Etcd       string         `json:"etcd"`
 	Namespace  string         `json:"namespace"`
 	SessionTTL string         `json:"session_ttl"`
@@ -147,7 +149,7 @@ type tokenSummary struct {
 
 func summarize(cfg *config) summary {
 	s := summary{
-		Replica: cfg.Replica.ID, Advertise: cfg.Replica.Advertise, GRPC: cfg.GRPC.Listen, HTTP: cfg.HTTP.Listen, Gateway: cfg.Gateway.Listen, Transport: cfg.TLS.describe(),
+		Replica: cfg.Replica.ID, Advertise: cfg.Replica.Advertise, GRPC: cfg.GRPC.Listen, HTTP: cfg.HTTP.Listen, Gateway: cfg.Gateway.Listen, Transport: cfg.TLS.describe(), Callers: cfg.describeCallers(), Audit: cfg.Audit.describe(),
 		Etcd: strings.Join(cfg.Etcd.Endpoints, ", "), Namespace: cfg.Etcd.Namespace, SessionTTL: short(cfg.Election.SessionTTL), Snapshot: cfg.Snapshot.File,
 		AtRest: cfg.Sealing.describe(cfg.PlaintextStore),
 	}
@@ -195,13 +197,17 @@ func (s summary) table(w io.Writer) error {
 	}
 	out.row("metrics", s.HTTP)
 	out.row("transport", s.Transport)
+	out.row("callers", s.Callers)
+	if s.Audit != "" {
+		out.row("audit log", s.Audit)
+	}
 	out.row("etcd", s.Etcd)
 	out.row("namespace", s.Namespace)
 	out.row("session TTL", s.SessionTTL)
 	if s.Snapshot != "" {
 		out.row("snapshot", s.Snapshot)
 	}
-	out.row("tokens", "at rest "+s.AtRest)
+	out.row("at rest", s.AtRest)
 	if err := out.Flush(); err != nil {
 		return err
 	}

@@ -2,60 +2,21 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"log/slog"
-	"math/big"
 	"net"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/tokenbroker/tokenbroker/internal/embedded"
+	"github.com/tokenbroker/tokenbroker/test/certtest"
 )
 
-// writeCertificates puts an authority and a pair that it signed for 127.0.0.1 into files.
-func writeCertificates(t *testing.T) tlsFiles {
-	t.Helper()
-	dir := t.TempDir()
-	files := tlsFiles{CA: filepath.Join(dir, "ca.pem"), Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
-	write := func(path, kind string, der []byte) {
-		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(files.CA, "CERTIFICATE", der)
-	write(files.Cert, "CERTIFICATE", der)
-	write(files.Key, "PRIVATE KEY", private)
-	return files
-}
-
 func TestEtcdIsReachedByTLSWithAClientCertificate(t *testing.T) {
-	files := writeCertificates(t)
+	issuer := certtest.New(t)
+	own := issuer.Issue(t, certtest.Leaf{IPs: []net.IP{net.IPv4(127, 0, 0, 1)}})
+	files := tlsFiles{CA: issuer.File, Cert: own.Cert, Key: own.Key}
 	member, err := embedded.Start(t.Context(), embedded.Config{
 		DataDir: t.TempDir(), ListenClient: "https://127.0.0.1:0", ListenPeer: "http://127.0.0.1:0", UnsafeNoFsync: true,
 		ClientTLS: embedded.TLS{CertFile: files.Cert, KeyFile: files.Key, CAFile: files.CA},
