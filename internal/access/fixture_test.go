@@ -69,12 +69,12 @@ func claims(change map[string]any) map[string]any {
 }
 
 // sign makes a token.
-func (k key) sign(tb testing.TB, claims map[string]any) string {
+func (k key) sign(tb testing.TB, claims any) string {
 	tb.Helper()
 	return signWith(tb, jose.SigningKey{Algorithm: jose.ES256, Key: k.private}, k.id, claims)
 }
 
-func signWith(tb testing.TB, with jose.SigningKey, id string, claims map[string]any) string {
+func signWith(tb testing.TB, with jose.SigningKey, id string, claims any) string {
 	tb.Helper()
 	options := (&jose.SignerOptions{}).WithType("JWT")
 	if id != "" {

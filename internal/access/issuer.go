@@ -2,13 +2,13 @@ package access
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/json"
 	"github.com/go-jose/go-jose/v4/jwt"
 )
 
@@ -60,7 +60,8 @@ type issuer struct {
 	keys *keyring
 }
 
-// parseJWT reads a token's parts, and verifies nothing.
+// parseJWT reads a token's parts, and verifies nothing. Claims are read by go-jose's own JSON: that of the standard library takes "Aud" and "EXP",
+// which an issuer may let its users add, for aud and exp, and the last of two that are named alike.
 func parseJWT(raw string) (*jose.JSONWebSignature, jwt.Claims, error) {
 	var claims jwt.Claims
 	if len(raw) > maxBearer {

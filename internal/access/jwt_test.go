@@ -119,6 +119,37 @@ func TestOnlySignaturesThatOnlyTheIssuerCanMakeAreTaken(t *testing.T) {
 	known(t, a, shown(good), "jwt:corp:shop")
 }
 
+func TestClaimsAreReadByTheirNamesToTheLetter(t *testing.T) {
+	// An issuer may let its users add claims of their own. None of them must pass for one that is compared.
+	k := newKey(t, "k1")
+	a := authenticator(t, access.Config{Issuers: []access.Issuer{local(file(t, "keys", keySet(t, k)))}})
+	for name, tc := range map[string]struct {
+		added string
+		take  string
+		words string
+	}{
+		"another Aud":  {`"Aud":"tokenbroker"`, "aud", "made for others"},
+		"another EXP":  {`"EXP":99999999999`, "exp", "never expires"},
+		"another Iss":  {`"Iss":"https://issuer.example.org"`, "iss", "is not one of those"},
+		"aud twice":    {`"aud":"tokenbroker"`, "", "cannot be read"},
+		"another nbf":  {`"ſub":"admin","NBF":99999999999`, "", ""}, // U+017F folds to s
+		"another case": {`"Sub":"admin"`, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			payload, err := json.Marshal(claims(map[string]any{tc.take: nil}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			bearer := k.sign(t, json.RawMessage(string(payload[:len(payload)-1])+","+tc.added+"}"))
+			if tc.words == "" {
+				known(t, a, shown(bearer), "jwt:corp:shop")
+				return
+			}
+			refused(t, a, shown(bearer), tc.words)
+		})
+	}
+}
+
 func TestEveryKindOfKeyIsTaken(t *testing.T) {
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
