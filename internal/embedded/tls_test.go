@@ -1,17 +1,11 @@
 package embedded_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"log/slog"
-	"math/big"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -19,62 +13,27 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/tokenbroker/tokenbroker/internal/embedded"
+	"github.com/tokenbroker/tokenbroker/test/certtest"
 )
 
-// selfSigned writes a certificate for 127.0.0.1 that is its own authority, and returns the files.
-func selfSigned(t *testing.T) (certFile, keyFile string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber:          big.NewInt(1),
-		NotAfter:              time.Now().Add(time.Hour),
-		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
-		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		BasicConstraintsValid: true,
-		IsCA:                  true,
-	}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for path, block := range map[string]*pem.Block{
-		certFile: {Type: "CERTIFICATE", Bytes: cert},
-		keyFile:  {Type: "EC PRIVATE KEY", Bytes: private},
-	} {
-		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return certFile, keyFile
-}
-
 func TestClientsWithoutACertificateOfTheAuthorityAreRefused(t *testing.T) {
-	certFile, keyFile := selfSigned(t)
+	issuer := certtest.New(t)
+	own := issuer.Issue(t, certtest.Leaf{IPs: []net.IP{net.IPv4(127, 0, 0, 1)}})
 	cfg := config(t)
 	cfg.ListenClient = "https://127.0.0.1:0"
-	cfg.ClientTLS = embedded.TLS{CertFile: certFile, KeyFile: keyFile, CAFile: certFile}
+	cfg.ClientTLS = embedded.TLS{CertFile: own.Cert, KeyFile: own.Key, CAFile: issuer.File}
 	s := start(t, cfg)
 	if got := s.Endpoint(); !strings.HasPrefix(got, "https://127.0.0.1:") {
 		t.Fatalf("endpoint %v, want https", got)
 	}
 
 	authority := x509.NewCertPool()
-	pemCert, err := os.ReadFile(certFile)
+	pemCert, err := os.ReadFile(issuer.File)
 	if err != nil {
 		t.Fatal(err)
 	}
 	authority.AppendCertsFromPEM(pemCert)
-	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	pair, err := tls.LoadX509KeyPair(own.Cert, own.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
