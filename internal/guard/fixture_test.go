@@ -189,16 +189,23 @@ func (d *door) get(ctx context.Context, name string) error {
 // refused checks code and reason, and returns when to come back.
 func refused(tb testing.TB, err error, code codes.Code, reason string) time.Duration {
 	tb.Helper()
-	st := status.Convert(err)
-	if st.Code() != code || server.Reason(err) != reason {
-		tb.Fatalf("error is %v, reason %q; want %v, %q", err, server.Reason(err), code, reason)
-	}
+	var (
+		st   = status.Convert(err)
+		why  string
+		wait time.Duration
+	)
 	for _, detail := range st.Details() {
-		if info, ok := detail.(*errdetails.RetryInfo); ok {
-			return info.GetRetryDelay().AsDuration()
+		switch info := detail.(type) {
+		case *errdetails.ErrorInfo:
+			why = info.GetReason()
+		case *errdetails.RetryInfo:
+			wait = info.GetRetryDelay().AsDuration()
 		}
 	}
-	return 0
+	if st.Code() != code || why != reason {
+		tb.Fatalf("error is %v, reason %q; want %v, %q", err, why, code, reason)
+	}
+	return wait
 }
 
 // counted is what the metric has for a reason, by kind.

@@ -65,14 +65,6 @@ func Unrecorded() error {
 		message: "this replica cannot write its audit log, and answers nobody meanwhile; ask another"}
 }
 
-// Reason returns the reason of a refusal, empty if err is none.
-func Reason(err error) string {
-	if r, ok := err.(*refusal); ok { //nolint:errorlint // a Guard's own errors are not wrapped
-		return r.reason
-	}
-	return ""
-}
-
 // scope says which tokens a method is about.
 type scope uint8
 

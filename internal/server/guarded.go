@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -33,7 +34,7 @@ func (unguarded) End(error) {}
 
 // guarded carries a call out for a visit: the request is seen by the guard before the handler sees it, and the answer before it leaves.
 func (c *call) guarded(
-	visit Visit, next grpc.MethodHandler, srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor, //nolint:revive // the order of grpc.MethodHandler
+	ctx context.Context, visit Visit, next grpc.MethodHandler, srv any, decode func(any) error, interceptor grpc.UnaryServerInterceptor,
 ) (any, error) {
 	if c.scope == ofEach {
 		ctx = context.WithValue(ctx, visitKey{}, visit)
@@ -53,13 +54,32 @@ func (c *call) guarded(
 	return response, nil
 }
 
-// hand tells the guard what is about to leave.
+// hand tells the guard what is about to leave. How long that takes is taken off the life that the message tells of.
 func hand(visit Visit, message any) error {
 	about, ok := message.(interface{ GetToken() *tokenbrokerv1.Token })
 	if !ok {
 		return visit.Hand("", 0)
 	}
-	return visit.Hand(about.GetToken().GetName(), about.GetToken().GetVersion())
+	t, begin := about.GetToken(), time.Now()
+	if err := visit.Hand(t.GetName(), t.GetVersion()); err != nil {
+		return err
+	}
+	return shorten(t, time.Since(begin))
+}
+
+// shorten takes what has passed off the life that is promised. If nothing is left, the message must not leave: asked again, the handler knows
+// whether there is still a token.
+func shorten(t *tokenbrokerv1.Token, passed time.Duration) error {
+	if t.GetState() != tokenbrokerv1.TokenState_TOKEN_STATE_ACTIVE {
+		return nil
+	}
+	left := t.GetTtl().AsDuration() - passed
+	if left <= 0 {
+		return errTooLate
+	}
+	setDuration(t.GetTtl(), left)
+	setDuration(t.GetRefreshAfter(), min(left, t.GetRefreshAfter().AsDuration()))
+	return nil
 }
 
 // guardedStream is a stream whose every message is seen by the guard.

@@ -129,7 +129,7 @@ func (s *Server) unary(c *call, next grpc.MethodHandler) grpc.MethodHandler {
 		if visit, err = s.cfg.Guard.Admit(ctx, c.Method); err != nil {
 			return nil, err
 		}
-		return c.guarded(visit, next, srv, ctx, decode, interceptor)
+		return c.guarded(ctx, visit, next, srv, decode, interceptor)
 	}
 }
 
