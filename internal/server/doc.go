@@ -6,8 +6,9 @@
 // GetToken of an active token takes no lock, makes no call, and allocates once, for its answer. ListTokens and GetStatus are answered
 // from memory too. Everything that waits does so beside that path, in settle, WatchToken and pursue.
 //
-// A time to live is computed as the last step before an answer is handed to gRPC, never carried across a wait. A pause of the process
-// after that step harms nobody, since callers count from the moment at which they sent their request.
+// A time to live is computed as the last step before an answer is handed to gRPC, never carried across a wait; what the guard's Hand takes
+// after that, a second where the audit log's disk hangs, is taken off. A pause of the process after that step harms nobody, since callers
+// count from the moment at which they sent their request.
 //
 // What GetToken answers, by what the view can promise:
 //

@@ -32,6 +32,7 @@ type gate struct {
 	admit  error
 	allow  func(m server.Method, token string) error
 	hand   error
+	slow   time.Duration // how long Hand takes
 	visits []*visit
 }
 
@@ -65,6 +66,7 @@ func (v *visit) Allow(token string) error {
 }
 
 func (v *visit) Hand(token string, version int64) error {
+	time.Sleep(v.slow)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.gate.hand == nil {
@@ -301,8 +303,9 @@ type wire struct {
 	grpc.ServerStream
 	ctx context.Context
 
-	mu  sync.Mutex
-	got []int64
+	mu    sync.Mutex
+	got   []int64
+	lives []time.Duration
 }
 
 func (w *wire) Context() context.Context { return w.ctx }
@@ -319,7 +322,8 @@ func (w *wire) RecvMsg(m any) error {
 func (w *wire) SendMsg(m any) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.got = append(w.got, m.(*tokenbrokerv1.WatchTokenResponse).GetToken().GetVersion())
+	sent := m.(*tokenbrokerv1.WatchTokenResponse).GetToken()
+	w.got, w.lives = append(w.got, sent.GetVersion()), append(w.lives, sent.GetTtl().AsDuration())
 	return nil
 }
 
@@ -396,4 +400,52 @@ func TestMessageThatTheGuardHoldsBackIsNotSent(t *testing.T) {
 			t.Errorf("got %v", got)
 		}
 	})
+}
+
+func TestLifeThatIsToldIsTheOneThatIsLeftWhenTheGuardIsDone(t *testing.T) {
+	const slow = 3 * time.Second
+	synctest.Test(t, func(t *testing.T) {
+		w, g := guarded(t)
+		g.slow = slow
+		ask := unaries{}
+		w.server.Register(ask)
+		get := func(request proto.Message) (*tokenbrokerv1.Token, error) {
+			answer, err := ask["GetToken"](w.server, t.Context(), func(m any) error {
+				proto.Merge(m.(proto.Message), request)
+				return nil
+			}, nil)
+			if err != nil {
+				return nil, err
+			}
+			return answer.(*tokenbrokerv1.GetTokenResponse).GetToken(), nil
+		}
+		stream, ended := w.watchGuarded()
+		for range 3 {
+			got, err := get(getRequest(stable, 0))
+			if err != nil {
+				t.Fatal(err)
+			}
+			left := w.view.Token(stable).Read().TTL // now that the answer has come
+			if life := got.GetTtl().AsDuration(); life > left || got.GetRefreshAfter().AsDuration() > life {
+				t.Errorf("%v are told, to ask again after %v; %v are left", life, got.GetRefreshAfter().AsDuration(), left)
+			}
+		}
+		if stream.versions(); len(stream.lives) != 1 || stream.lives[0] > time.Hour-slow {
+			t.Errorf("the stream was told of lives of %v", stream.lives)
+		}
+		time.Sleep(w.view.Token(stable).Read().TTL - slow/2)
+		_, err := get(getRequest(stable, 0))
+		refused(t, err, codes.Unavailable, server.ReasonExpired)
+		g.denies(outside)
+		refused(t, <-ended, codes.PermissionDenied, server.ReasonDenied)
+	})
+}
+
+// unaries keeps the handlers of calls that Register hands to gRPC.
+type unaries map[string]grpc.MethodHandler
+
+func (u unaries) RegisterService(desc *grpc.ServiceDesc, _ any) {
+	for _, m := range desc.Methods {
+		u[m.MethodName] = m.Handler
+	}
 }

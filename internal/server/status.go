@@ -78,6 +78,8 @@ var (
 		message: "the token's configuration changed; ask again"}
 	errLagging error = &refusal{code: codes.Unavailable, reason: ReasonLagging,
 		message: "this replica's view is too old to know that version; ask another"}
+	errTooLate error = &refusal{code: codes.Unavailable, reason: ReasonExpired,
+		message: "what was promised of the token ended before the answer could be recorded; ask again"}
 )
 
 // badRequest names the field, as the services promise, and never repeats a value that may be secret.
