@@ -95,7 +95,7 @@ func (g *Guard) Authorize(ctx context.Context, origin access.Origin, wrong error
 func (g *Guard) enter(v *visit, origin access.Origin, err error) error {
 	v.rules, v.origin = g.rules.Load(), origin
 	address := g.buckets.address(origin.Peer)
-	if wait := g.buckets.suspicion(address, v.began); wait > 0 && (err != nil || g.suspects(origin)) {
+	if wait := g.buckets.suspicion(address); wait > 0 && (err != nil || g.suspects(origin)) {
 		g.metrics.refuse(tooManyFailures, kindless)
 		return server.Limited("too many calls from this address were refused for the credentials that they brought, or did not bring", spread(wait))
 	}
@@ -133,7 +133,7 @@ func (g *Guard) unknown(v *visit, address uint64, err error) error {
 	if !errors.Is(err, access.ErrIssuerAway) {
 		g.proven.remove(v.origin.Bearer)
 	}
-	g.buckets.suspect(address, v.began)
+	g.buckets.suspect(address)
 	g.metrics.refuse(unauthenticated, kindless)
 	refusal := refusalOf(err)
 	_ = v.record(audit.Done, status.Code(refusal)) // a refusal that is not recorded stays one

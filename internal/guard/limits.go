@@ -98,13 +98,17 @@ func (b *buckets) address(peer string) uint64 {
 
 // enter takes one call, or stream, from each of the caller's buckets. If one of them has none left it returns the limit, and how long to
 // wait; the rate is taken from all the same.
+//
+// Here and below time is read under the lock, so that it never goes back: a Limiter that is told of an earlier time counts what has passed since
+// then twice, and it may have taken seconds to learn who calls.
 func (b *buckets) enter(v *visit, address uint64) (reason, time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	now := time.Now()
 	v.held = v.few[:0]
 	for _, id := range v.caller.Identities {
-		one := b.of(id, address, v.began)
-		if limit, wait := b.take(one, v); wait > 0 {
+		one := b.of(id, address, now)
+		if limit, wait := b.take(one, v, now); wait > 0 {
 			b.putBack(v)
 			return limit, wait
 		}
@@ -152,7 +156,7 @@ func (b *buckets) forget(now time.Time) bool {
 }
 
 // take takes from one bucket, or says which limit stands against it, and for how long at least.
-func (b *buckets) take(one *bucket, v *visit) (reason, time.Duration) {
+func (b *buckets) take(one *bucket, v *visit, now time.Time) (reason, time.Duration) {
 	most, limit := b.limits.Calls, tooManyCalls
 	if v.method.Stream {
 		most, limit = b.limits.Streams, tooManyStreams
@@ -161,8 +165,8 @@ func (b *buckets) take(one *bucket, v *visit) (reason, time.Duration) {
 	if *open >= most {
 		return limit, time.Second
 	}
-	if !one.calls.AllowN(v.began, 1) {
-		return tooOften, untilOne(one.calls, v.began)
+	if !one.calls.AllowN(now, 1) {
+		return tooOften, untilOne(one.calls, now)
 	}
 	*open++
 	return "", 0
@@ -196,20 +200,20 @@ func kindOfCall(v *visit) int {
 }
 
 // suspect counts a failure of an address.
-func (b *buckets) suspect(address uint64, now time.Time) {
+func (b *buckets) suspect(address uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.failures[address] == nil {
 		b.failures[address] = rate.NewLimiter(failuresRate, failuresBurst)
 	}
-	b.failures[address].AllowN(now, 1)
+	b.failures[address].Allow()
 }
 
 // suspicion is how long an address is not to be listened to; 0 if it is.
-func (b *buckets) suspicion(address uint64, now time.Time) time.Duration {
+func (b *buckets) suspicion(address uint64) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	l := b.failures[address]
+	l, now := b.failures[address], time.Now()
 	if l == nil || l.TokensAt(now) >= 1 {
 		return 0
 	}

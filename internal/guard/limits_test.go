@@ -1,9 +1,11 @@
 package guard_test
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +18,7 @@ import (
 	"github.com/tokenbroker/tokenbroker/internal/access"
 	"github.com/tokenbroker/tokenbroker/internal/guard"
 	"github.com/tokenbroker/tokenbroker/internal/server"
+	"github.com/tokenbroker/tokenbroker/internal/token"
 )
 
 func TestIdentityThatCallsTooOftenIsToldWhenToComeBackAndNobodyElseIsHeldUp(t *testing.T) {
@@ -152,6 +155,49 @@ func TestAddressThatFailedTooOftenIsHeardNoMoreButForWhoWasKnownThere(t *testing
 			if err := d.get(from("boss", here), "shop"); err != nil {
 				t.Errorf("%s: after %v: %v", what, wait, err)
 			}
+		})
+	}
+}
+
+// hesitant is an authenticator that has to wait for an issuer's keys to know some callers.
+type hesitant struct{ *passes }
+
+func (h hesitant) Authenticate(ctx context.Context, o access.Origin) (access.Caller, error) {
+	if b := o.Bearer.Reveal(); strings.HasPrefix(b, "slow") {
+		time.Sleep(3 * time.Second)
+		o.Bearer = token.NewSecret(strings.TrimPrefix(b, "slow "))
+	}
+	return h.passes.Authenticate(ctx, o)
+}
+
+func TestCallsWhoseCallersTookLongToKnowFillNoBucket(t *testing.T) {
+	limits := guard.Limits{Rate: 10, Burst: 10, Streams: 1, Calls: 1000}
+	const calls = 300 // that begin slowly, and as many that come in between when those end
+	for bearer, tc := range map[string]struct {
+		reason, kind string
+		most         float64
+	}{
+		"shop":  {"rate", "token", 20},
+		"guess": {"failures", "none", calls + 60}, // whoever is being looked at has been let in
+	} {
+		t.Run(bearer, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := newDoor(t, limits)
+				rules := d.rules(limits)
+				rules.Authenticator = hesitant{d.passes}
+				d.Replace(rules)
+				var all sync.WaitGroup
+				for range calls {
+					all.Go(func() {
+						_ = d.get(from("slow "+bearer, here), "shop")
+						_ = d.get(from(bearer, here), "shop")
+					})
+				}
+				all.Wait()
+				if let := 2*calls - d.counted(tc.reason)[tc.kind]; let > tc.most {
+					t.Errorf("%v calls were let in at once", let)
+				}
+			})
 		})
 	}
 }

@@ -182,7 +182,7 @@ func (v *visit) refused(code codes.Code) {
 	}
 	v.guard.metrics.refuse(reason, kindOf(v.caller))
 	if v.decision.Identity == access.Anonymous {
-		v.guard.buckets.suspect(v.guard.buckets.address(v.origin.Peer), time.Now())
+		v.guard.buckets.suspect(v.guard.buckets.address(v.origin.Peer))
 	}
 }
 
