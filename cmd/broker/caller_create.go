@@ -33,7 +33,7 @@ SIGHUP. What the caller may have is said by the policy. For the WeChat-compatibl
 		return nil
 	}
 	cmd.RunE = carryOut(func(_ context.Context, args []string) error {
-		return printCaller(c.out, args[0], newClientSecret())
+		return printCaller(c.out, args[0], newSecret())
 	})
 	return cmd
 }

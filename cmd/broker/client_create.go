@@ -5,16 +5,19 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/tokenbroker/tokenbroker/internal/access"
 )
 
-// clientSecretSize is the size of a client's secret in bytes. So much randomness needs no slow hash.
-const clientSecretSize = 32
+// secretSize is the size of a secret that is made here, of a client or a caller, in bytes. So much randomness needs no slow hash.
+const secretSize = 32
 
 func clientCommand(c console) *cobra.Command {
 	cmd := &cobra.Command{Use: "client", Short: "Let programs use the WeChat-compatible paths", Args: cobra.NoArgs}
@@ -34,7 +37,7 @@ changed; brokers take the client over from their configuration at their start or
 	}
 	tokens := cmd.Flags().StringSlice("tokens", []string{"*"}, "names of the tokens that it may have, by commas; * stands for any characters")
 	cmd.PreRunE = func(_ *cobra.Command, args []string) error {
-		if !clientName.MatchString(args[0]) {
+		if !access.CallerName.MatchString(args[0]) {
 			return fmt.Errorf("%s cannot be a client's name; write letters, digits, '.', '_' and '-'", quote(args[0]))
 		}
 		for _, pattern := range *tokens {
@@ -43,24 +46,24 @@ changed; brokers take the client over from their configuration at their start or
 			}
 		}
 		if len(*tokens) == 0 {
-			return fmt.Errorf("the client would have no tokens; name some")
+			return errors.New("the client would have no tokens; name some")
 		}
 		return nil
 	}
 	cmd.RunE = carryOut(func(_ context.Context, args []string) error {
-		return printClient(c.out, args[0], *tokens, newClientSecret())
+		return printClient(c.out, args[0], *tokens, newSecret())
 	})
 	return cmd
 }
 
-// newClientSecret is of WeChat's alphabet, so that it fits wherever an AppSecret does.
-func newClientSecret() string {
-	raw := make([]byte, clientSecretSize)
+// newSecret is of WeChat's alphabet, so that it fits wherever an AppSecret does.
+func newSecret() string {
+	raw := make([]byte, secretSize)
 	_, _ = rand.Read(raw) // never fails
 	return hex.EncodeToString(raw)
 }
 
-// secretHash is what a configuration holds of a client's secret.
+// secretHash is what configurations hold of a secret.
 func secretHash(secret string) string {
 	sum := sha256.Sum256([]byte(secret))
 	return hex.EncodeToString(sum[:])

@@ -184,9 +184,8 @@ func (v value) staticTokens(path string) []access.StaticToken {
 	case mode&0o002 != 0:
 		v.fail("every user of this machine can write the file named here", "chmod 600 it")
 		return nil
-	case mode&0o004 != 0:
-		v.warn("every user of this machine can read the file named here", "chmod 600 it (in Kubernetes: defaultMode: 0400)")
 	}
+	v.warnOfReaders(mode)
 	tokens, err := access.ParseTokens(data)
 	var all interface{ Unwrap() []error }
 	if errors.As(err, &all) {

@@ -5,11 +5,9 @@ import (
 	"encoding/hex"
 	"regexp"
 
+	"github.com/tokenbroker/tokenbroker/internal/access"
 	"github.com/tokenbroker/tokenbroker/internal/gateway"
 )
-
-// clientName is what clients may be called. Names are for people, and stand in logs.
-var clientName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
 
 // tokenPattern is a token's name with any number of asterisks.
 var tokenPattern = regexp.MustCompile(`^[a-z0-9*]([a-z0-9*._-]{0,61}[a-z0-9*])?$`)
@@ -59,7 +57,7 @@ func (s *section) client(all []tokenConfig) (c gateway.Client, ok bool) {
 	const example = "broker client create prints what belongs here"
 	before := len(s.problems)
 	name, sum, tokens := s.get("name"), s.get("secret_sha256"), s.get("tokens")
-	if c.Name = name.required("name the client"); c.Name != "" && !clientName.MatchString(c.Name) {
+	if c.Name = name.required("name the client"); c.Name != "" && !access.CallerName.MatchString(c.Name) {
 		name.fail(quote(c.Name)+" cannot be a client's name", "write letters, digits, '.', '_' and '-'")
 	}
 	// What stands here is never quoted: it may be the secret itself.

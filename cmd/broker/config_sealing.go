@@ -67,42 +67,30 @@ func (c sealingConfig) describe(unsealed bool) string {
 	}
 }
 
-// keysetFile reads a keyset from a file. Nothing of what is in it becomes part of a message.
+// keysetFile reads a keyset from a file.
 func (v value) keysetFile(path string) *seal.Keyset {
-	if v.dry {
-		return nil
-	}
-	data, mode, err := readSmall(path, seal.MaxSize)
-	if err != nil {
-		v.fail("the file named here "+fileTrouble(err), "let it be what broker keys create has written")
-		return nil
-	}
-	if mode&0o004 != 0 {
-		v.warn("every user of this machine can read the file named here", "chmod 600 it (in Kubernetes: defaultMode: 0400)")
-	}
-	return v.keyset(data, "the file named here")
-}
-
-// keysetVariable reads a keyset from an environment variable, and notes its name as one that is used.
-func (v value) keysetVariable(name string) *seal.Keyset {
-	v.variables[name] = true
-	if v.dry {
-		return nil
-	}
-	text, ok := v.env.Getenv(name)
+	text, ok := v.fileText(path, seal.MaxSize, "let it be what broker keys create has written")
 	if !ok {
-		v.fail("the environment variable named here is not set", "set it to what broker keys create has written, or use file instead")
 		return nil
 	}
-	return v.keyset([]byte(text), "the environment variable named here")
+	return v.keyset(text, "the file named here")
 }
 
-func (v value) keyset(data []byte, where string) *seal.Keyset {
-	if strings.TrimSpace(string(data)) == "" {
+// keysetVariable reads a keyset from an environment variable.
+func (v value) keysetVariable(name string) *seal.Keyset {
+	text, ok := v.variableText(name, "set it to what broker keys create has written, or use file instead")
+	if !ok {
+		return nil
+	}
+	return v.keyset(text, "the environment variable named here")
+}
+
+func (v value) keyset(text, where string) *seal.Keyset {
+	if strings.TrimSpace(text) == "" {
 		v.fail(where+" is empty", "let it hold what broker keys create has written")
 		return nil
 	}
-	k, err := seal.Parse(data)
+	k, err := seal.Parse([]byte(text))
 	if err != nil {
 		v.fail(where+" holds no keyset that can be used: "+err.Error(), "let it hold what broker keys create has written")
 		return nil

@@ -47,39 +47,61 @@ func (s *section) secret(key, kind string, optional bool) (token.Secret, string)
 	return token.Secret{}, ""
 }
 
-// secretFile reads a file that holds a secret. Editors end files with a line break, so those at the end do not count.
+// secretFile reads a file that holds a secret.
 func (v value) secretFile(path string) token.Secret {
+	text, ok := v.fileText(path, maxSecretSize, "let it hold the secret, and nothing else")
+	if !ok {
+		return token.Secret{}
+	}
+	return v.secretText(text, "the file named here")
+}
+
+// secretVariable reads an environment variable that holds a secret.
+func (v value) secretVariable(name string) token.Secret {
+	text, ok := v.variableText(name, "set it, or use file instead")
+	if !ok {
+		return token.Secret{}
+	}
+	return v.secretText(text, "the environment variable named here")
+}
+
+// fileText reads a file that should be kept from others, and nothing in a dry run. What is in it becomes part of no message.
+func (v value) fileText(path string, limit int64, remedy string) (text string, ok bool) {
 	if v.dry {
-		return token.Secret{}
+		return "", false
 	}
-	data, mode, err := readSmall(path, maxSecretSize)
+	data, mode, err := readSmall(path, limit)
 	if err != nil {
-		v.fail("the file named here "+fileTrouble(err), "let it hold the secret, and nothing else")
-		return token.Secret{}
+		v.fail("the file named here "+fileTrouble(err), remedy)
+		return "", false
 	}
+	v.warnOfReaders(mode)
+	return string(data), true
+}
+
+// warnOfReaders warns if everybody can read a file.
+func (v value) warnOfReaders(mode fs.FileMode) {
 	if mode&0o004 != 0 {
 		v.warn("every user of this machine can read the file named here", "chmod 600 it (in Kubernetes: defaultMode: 0400)")
 	}
-	return v.secretText(strings.TrimRight(string(data), "\r\n"), "the file named here")
 }
 
-// secretVariable reads an environment variable that holds a secret, and notes its name as one that is used.
-func (v value) secretVariable(name string) token.Secret {
+// variableText reads an environment variable, but in a dry run, and notes its name as one that is used.
+func (v value) variableText(name, remedy string) (text string, ok bool) {
 	v.variables[name] = true
 	if v.dry {
-		return token.Secret{}
+		return "", false
 	}
-	text, ok := v.env.Getenv(name)
-	if !ok {
-		v.fail("the environment variable named here is not set", "set it, or use file instead")
-		return token.Secret{}
+	if text, ok = v.env.Getenv(name); !ok {
+		v.fail("the environment variable named here is not set", remedy)
 	}
-	return v.secretText(strings.TrimRight(text, "\r\n"), "the environment variable named here")
+	return text, ok
 }
 
-// secretText checks what was found. A secret with a space or a line break in it is a mistake that the upstream would report, if at
-// all, as a wrong secret, and lock the account for.
+// secretText checks what was found. Editors end files with a line break, so those at the end do not count. A secret with a space or a line
+// break in it is a mistake that the upstream would report, if at all, as a wrong secret, and lock the account for.
 func (v value) secretText(text, where string) token.Secret {
+	text = strings.TrimRight(text, "\r\n")
 	switch {
 	case text == "":
 		v.fail(where+" is empty", "let it hold the secret")

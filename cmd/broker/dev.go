@@ -95,7 +95,7 @@ func (d *demo) run(ctx context.Context) error {
 		return err
 	}
 
-	s := &scene{demo: d, began: began, secret: newClientSecret(), etcd: etcd.Endpoint(), wechat: "http://" + site.Addr().String()}
+	s := &scene{demo: d, began: began, secret: newSecret(), etcd: etcd.Endpoint(), wechat: "http://" + site.Addr().String()}
 
 	// etcd and WeChat outlive the replicas, which need both to hand over.
 	below, finish := context.WithCancel(context.WithoutCancel(ctx))

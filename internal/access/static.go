@@ -19,7 +19,7 @@ type StaticToken struct {
 	SHA256 [sha256.Size]byte
 }
 
-// CallerName is what callers by static tokens and issuers may be called.
+// CallerName is what callers by static tokens, issuers and clients may be called. Names are for people, and stand in logs.
 var CallerName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
 
 // LineError is what is wrong with a line of a file of static tokens. It does not quote the line, which may hold a secret.
