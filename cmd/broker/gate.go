@@ -104,18 +104,17 @@ var errGate = errors.New("whether callers are asked who they are is decided at t
 
 // reconfigure puts other rules in force, for calls under way as well. After an error all is as before.
 func (g *gate) reconfigure(cfg *config) error {
-	if g == nil || !cfg.guarded() {
-		if g == nil && !cfg.guarded() {
-			return nil
-		}
+	switch {
+	case (g != nil) != cfg.guarded():
 		return errGate
+	case g == nil:
+		return nil
 	}
 	rules, err := g.rules(cfg)
 	if err != nil {
 		return err
 	}
-	methods := cfg.Authentication.Methods
-	if err := g.authenticator.Configure(methods); err != nil {
+	if err := g.authenticator.Configure(cfg.Authentication.Methods); err != nil {
 		return fmt.Errorf("reading authentication: %w", err)
 	}
 	g.guard.Replace(rules)

@@ -8,8 +8,8 @@ import (
 	"reflect"
 )
 
-// reloader applies the tokens of a changed configuration to a running replica. Everything else needs a restart, which costs nobody a
-// call when there are several replicas.
+// reloader applies a changed configuration to a running replica: its tokens, clients, authentication, policy and limits. Everything else needs a
+// restart (restartFor), which costs nobody a call when there are several replicas.
 type reloader struct {
 	// load reads the configuration anew.
 	load func(dry bool) (*config, problems, error)
@@ -32,9 +32,10 @@ func (l *reloader) run(ctx context.Context, r *replica) {
 	}
 }
 
-// reload applies the configuration as it is now. If anything is wrong with it, nothing changes.
+// reload applies the configuration as it is now. If anything is wrong with it, nothing of it changes; the files of TLS are looked at, and the
+// audit log is opened anew, at all events.
 func (l *reloader) reload(r *replica) {
-	r.entrance.reread() // whatever is wrong elsewhere
+	r.entrance.reread()
 	next, warnings, err := l.load(false)
 	var found problems
 	if errors.As(err, &found) {
@@ -67,7 +68,7 @@ func firstLine(err error, told problems) string {
 	return err.Error()
 }
 
-// restartFor lists the sections besides the tokens that differ.
+// restartFor lists the sections that differ and that reload does not apply.
 func (c *config) restartFor(next *config) []string {
 	var sections []string
 	for _, s := range []struct {
