@@ -16,6 +16,9 @@ import (
 const (
 	// maxBody bounds the body of a request: ample for a token of 4096 bytes.
 	maxBody = 16 << 10
+	// maxBodies are awaited at once, and so many of them from one address: each occupies a goroutine, and nobody has been asked yet who
+	// sends it. An ordinary body comes along with its request.
+	maxBodies, maxBodiesByAddress = 2048, 512
 	// bodyTime is how long a body may take to arrive, and answerTime how long an answer may take to be sent.
 	bodyTime   = 10 * time.Second
 	answerTime = 15 * time.Second
@@ -66,10 +69,16 @@ func (a *answer) allow(d time.Duration) {
 
 // readBody reads the whole body, so that nothing waits for a slow sender later, and net/http notices from now on when the caller hangs
 // up. Blocks for bodyTime at most.
-func (a *answer) readBody(r *http.Request) error {
+func (g *Gateway) readBody(a *answer, r *http.Request) error {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil
 	}
+	leave, ok := g.bodies.Enter(r.RemoteAddr)
+	if !ok {
+		a.Header().Set("Connection", "close")
+		return errTooManyBodies
+	}
+	defer leave()
 	control := http.NewResponseController(a.ResponseWriter)
 	_ = control.SetReadDeadline(time.Now().Add(bodyTime))
 	body, err := io.ReadAll(http.MaxBytesReader(a.ResponseWriter, r.Body, maxBody))

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/tokenbroker/tokenbroker/internal/crowd"
 	"github.com/tokenbroker/tokenbroker/internal/transport"
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
@@ -46,6 +48,7 @@ type Gateway struct {
 	listings *listings
 	metrics  metrics
 	watches  chan struct{} // has one element for each open watch
+	bodies   *crowd.Crowd  // the bodies that are awaited
 
 	drainOnce sync.Once
 	draining  chan struct{} // closed when watches are to end
@@ -63,7 +66,7 @@ func New(cfg Config) (*Gateway, error) {
 	g := &Gateway{
 		broker: tokenbrokerv1.NewTokenBrokerServiceClient(conn), admission: cfg.Admission, anyMode: cfg.AnyMode, log: cfg.Logger,
 		certificates: cfg.Certificates, maxAge: cfg.MaxConnectionAge,
-		metrics: newMetrics(), watches: make(chan struct{}, maxWatches), draining: make(chan struct{}),
+		metrics: newMetrics(), watches: make(chan struct{}, maxWatches), bodies: crowd.New(maxBodies, maxBodiesByAddress), draining: make(chan struct{}),
 	}
 	g.listings = &listings{list: g.broker.ListTokens, of: map[string]*accounts{}}
 	var err error
@@ -87,7 +90,11 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, loopback bool) {
 	if g.aged(r) {
 		header.Set("Connection", "close")
 	}
-	if err := a.readBody(r); err != nil {
+	switch err := g.readBody(a, r); {
+	case errors.Is(err, errTooManyBodies):
+		g.refuse(a, err, passedOn["45011"])
+		return
+	case err != nil:
 		g.refuse(a, err, errDataFormat)
 		return
 	}

@@ -36,8 +36,10 @@ func httpError(code int, as codes.Code, message string) error {
 
 var (
 	errTooLarge = httpError(http.StatusRequestEntityTooLarge, codes.ResourceExhausted, fmt.Sprintf("the body has more than %d bytes", maxBody))
-	errNoPath   = httpError(http.StatusNotFound, codes.NotFound, "no such path; "+openAPIPath+" describes those that there are")
-	errMethod   = httpError(http.StatusMethodNotAllowed, codes.Unimplemented, "this path does not know that method")
+	// errTooManyBodies is for a body that is not waited for.
+	errTooManyBodies = retryLater(codes.ResourceExhausted, "too many requests are being sent slowly; send the body along with its request", time.Second)
+	errNoPath        = httpError(http.StatusNotFound, codes.NotFound, "no such path; "+openAPIPath+" describes those that there are")
+	errMethod        = httpError(http.StatusMethodNotAllowed, codes.Unimplemented, "this path does not know that method")
 )
 
 // fail answers with an error as google.rpc.Status in JSON. What is said of when to come back is in a header, too. Nothing may have been

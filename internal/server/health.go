@@ -2,8 +2,6 @@ package server
 
 import (
 	"context"
-	"net"
-	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -12,6 +10,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"github.com/tokenbroker/tokenbroker/internal/crowd"
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
 
@@ -74,59 +73,27 @@ const (
 type healthService struct {
 	*health.Server
 	ending   func(context.Context) (context.Context, context.CancelFunc)
-	watchers *healthWatchers
+	watchers *crowd.Crowd
 }
 
 // Watch implements the method of that name.
 func (h healthService) Watch(req *grpc_health_v1.HealthCheckRequest, stream grpc.ServerStreamingServer[grpc_health_v1.HealthCheckResponse]) error {
-	from := addressOf(stream.Context())
-	if !h.watchers.enter(from) {
+	leave, ok := h.watchers.Enter(addressOf(stream.Context()))
+	if !ok {
 		return status.Error(codes.ResourceExhausted, "too many streams of health are open; one for each connection is enough")
 	}
-	defer h.watchers.leave(from)
+	defer leave()
 	ctx, cancel := h.ending(stream.Context())
 	defer cancel()
 	return h.Server.Watch(req, &boundedStream{stream, func() context.Context { return ctx }})
 }
 
-// healthWatchers counts streams of health by the address that they come from.
-type healthWatchers struct {
-	mu   sync.Mutex
-	all  int
-	from map[string]int // nothing is kept of those who have none
-}
-
-func (w *healthWatchers) enter(from string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.all >= maxHealthWatches || w.from[from] >= maxHealthWatchesByAddress {
-		return false
-	}
-	w.all++
-	w.from[from]++
-	return true
-}
-
-func (w *healthWatchers) leave(from string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.all--
-	if w.from[from]--; w.from[from] == 0 {
-		delete(w.from, from)
-	}
-}
-
-// addressOf is the address that a call comes from, without the port.
+// addressOf is the address that a call comes from.
 func addressOf(ctx context.Context) string {
-	p, ok := peer.FromContext(ctx)
-	if !ok {
-		return ""
-	}
-	host, _, err := net.SplitHostPort(p.Addr.String())
-	if err != nil {
+	if p, ok := peer.FromContext(ctx); ok {
 		return p.Addr.String()
 	}
-	return host
+	return ""
 }
 
 // boundedStream is a stream with a shorter life. The health server keeps streams as keys of a map: use its address.

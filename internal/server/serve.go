@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+
+	"github.com/tokenbroker/tokenbroker/internal/crowd"
 )
 
 const (
@@ -66,7 +68,7 @@ func (s *Server) Run(ctx context.Context, listeners ...net.Listener) error {
 	}
 	g := grpc.NewServer(options...)
 	s.Register(g)
-	grpc_health_v1.RegisterHealthServer(g, healthService{Server: s.health, ending: s.ending, watchers: &healthWatchers{from: map[string]int{}}})
+	grpc_health_v1.RegisterHealthServer(g, healthService{Server: s.health, ending: s.ending, watchers: crowd.New(maxHealthWatches, maxHealthWatchesByAddress)})
 	if s.cfg.Reflection {
 		reflection.Register(g)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
@@ -21,6 +22,11 @@ func streamAttacks() []attack {
 			name: "calls-begun", does: "nobody begins calls and never sends their message, on 64 connections, 1000 each",
 			stops: "the frames are looked at as they arrive: no more than 2048 calls of one address, and 8192 of all, may wait for their message",
 			run:   callsBegun,
+		},
+		{
+			name: "bodies-begun", does: "the same at the gateway, which speaks HTTP/2, too: requests whose body never comes, on 64 connections, 1000 each as far as they may",
+			stops: "512 bodies of one address, and 2048 of all, are awaited at once, for 10 s at most",
+			run:   bodiesBegun,
 		},
 		{
 			name: "health-many", does: "nobody watches health, on 64 connections, 1000 streams each",
@@ -49,6 +55,16 @@ func streamAttacks() []attack {
 func callsBegun(ctx context.Context, t target, n *tally) error {
 	return pile(ctx, t.nobody().from(0), n, func(f *wire) error {
 		_, err := f.open(f.header(method))
+		return err
+	})
+}
+
+// bodiesBegun sends the heads of requests to the gateway, and nothing after them.
+func bodiesBegun(ctx context.Context, t target, n *tally) error {
+	gateway := t.nobody().from(0)
+	gateway.GRPC = t.HTTP
+	return pile(ctx, gateway, n, func(f *wire) error {
+		_, err := f.open(f.header("/cgi-bin/stable_token", hpack.HeaderField{Name: "content-length", Value: "100"}))
 		return err
 	})
 }
