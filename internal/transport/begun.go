@@ -79,9 +79,11 @@ func (c *counted) hold(begun int) bool {
 
 // Close implements net.Conn.
 func (c *counted) Close() error {
-	c.hold(0)
 	c.mu.Lock()
-	c.closed = true
+	if !c.closed { // in one step: who reads meanwhile must not count anything that nobody takes back
+		c.closed = true
+		c.of.change(c.from, -c.held)
+	}
 	c.mu.Unlock()
 	return c.Conn.Close()
 }
