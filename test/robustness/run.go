@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tokenbroker/tokenbroker/internal/seal"
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 	"github.com/tokenbroker/tokenbroker/test/robustness/fault"
 	"github.com/tokenbroker/tokenbroker/test/robustness/history"
@@ -89,10 +92,18 @@ func execute(ctx context.Context, o order) (result, error) {
 
 // prepare starts the site, and whom the run needs.
 func (r *run) prepare(ctx context.Context) error {
-	var err error
+	keyset, err := seal.New()
+	if err != nil {
+		return err
+	}
+	keys := filepath.Join(r.dir, "keyset.json")
+	if err := writeKeyset(keys, keyset); err != nil {
+		return err
+	}
 	if r.site, err = site.Start(ctx, site.Config{
 		Dir: r.dir, Broker: r.broker, Etcd: r.etcd, History: r.recorder, Seed: r.seed, SessionTTL: sessionTTL, TokenLife: tokenLife,
 		Overlap: overlap, Quotas: quotas(), Tokens: tokens(), Extra: furtherSettings, Namespaces: r.namespaces,
+		Keyset: keys,
 	}); err != nil {
 		return err
 	}
@@ -105,11 +116,20 @@ func (r *run) prepare(ctx context.Context) error {
 		names = append(names, t.Name)
 	}
 	r.observer = traffic.NewObserver(traffic.ObserverConfig{
-		Recorder: r.recorder, Members: members, Namespace: site.Namespace, Tokens: names, Rand: traffic.Choices(r.seed, "observer"),
+		Recorder: r.recorder, Members: members, Namespace: site.Namespace, Keyset: keyset, Tokens: names, Rand: traffic.Choices(r.seed, "observer"),
 	})
 	r.site.Observed = r.observer.Seen
 	r.scene = &fault.Scene{Site: r.site, Recorder: r.recorder, Tokens: tokens(), Times: times()}
 	return r.gather()
+}
+
+// writeKeyset writes the keys that the brokers seal values with into their file.
+func writeKeyset(file string, keyset *seal.Keyset) error {
+	data, err := keyset.Encode()
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, data, 0o600)
 }
 
 // gather makes the storms.

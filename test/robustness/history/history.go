@@ -94,7 +94,7 @@ type Stored struct {
 	// Revision is the key's mod revision.
 	Revision int64 `json:"revision"`
 	Version  int64 `json:"version"`
-	// Value is the stored value, as the test build of the broker leaves it: unsealed.
+	// Value is the stored value, opened.
 	Value string `json:"value,omitempty"`
 	// Term is the create revision of the election key of the leader that wrote it.
 	Term int64 `json:"term"`

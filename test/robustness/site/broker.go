@@ -2,15 +2,15 @@ package site
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -35,6 +35,7 @@ type Broker struct {
 	WeChat *Uplink
 
 	conn  *grpc.ClientConn
+	tls   *tls.Config
 	clock string // the path of the file
 	gofail
 }
@@ -45,7 +46,7 @@ func newBroker(dir string, number int) *Broker {
 }
 
 // connect starts the networks of a replica, and describes its process. If it fails, disconnect takes down what there is.
-func (b *Broker) connect(cfg Config, members []*Member, w *wechattest.WeChat, n *network, t *trouble) error {
+func (b *Broker) connect(cfg Config, shown *papers, members []*Member, w *wechattest.WeChat, n *network, t *trouble) error {
 	at, err := n.join(b.Address)
 	if err != nil {
 		return err
@@ -65,11 +66,12 @@ func (b *Broker) connect(cfg Config, members []*Member, w *wechattest.WeChat, n 
 	if b.WeChat, err = newUplink(at, toWeChat(w, b.Address)); err != nil {
 		return err
 	}
-	if b.conn, err = dial(at, b.GRPC); err != nil {
+	if b.conn, err = dial(at, b.GRPC, shown.callers); err != nil {
 		return err
 	}
+	b.tls = shown.callers
 	file := filepath.Join(cfg.Dir, b.ID+".yaml")
-	if err := os.WriteFile(file, []byte(cfg.yaml(b)), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(cfg.yaml(b, shown)), 0o600); err != nil {
 		return err
 	}
 	b.Process = &Process{
@@ -95,9 +97,9 @@ func (b *Broker) disconnect() {
 }
 
 // dial returns a connection that hides no failure: no retries, no waiting.
-func dial(to *host, address string) (*grpc.ClientConn, error) {
+func dial(to *host, address string, callers *tls.Config) (*grpc.ClientConn, error) {
 	options := []grpc.DialOption{
-		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithContextDialer(to.dial),
+		grpc.WithTransportCredentials(credentials.NewTLS(callers)), grpc.WithContextDialer(to.dial),
 		grpc.WithDisableRetry(), grpc.WithDisableServiceConfig(), grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 200 * time.Millisecond},
 			MinConnectTimeout: time.Second,
@@ -126,7 +128,7 @@ func (b *Broker) Start(ctx context.Context) error {
 		if !l.running() {
 			return finalError{fmt.Errorf("it ended at once:\n%s", tail(b.Log, l.from))}
 		}
-		_, err := b.host.request(ctx, http.MethodGet, "http://"+b.HTTP+"/livez", "")
+		_, err := b.host.requestTLS(ctx, b.tls, "https://"+b.HTTP+"/livez")
 		return err
 	}); err != nil {
 		return fmt.Errorf("starting %s: %w", b.ID, err)

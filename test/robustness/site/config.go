@@ -41,6 +41,8 @@ type Config struct {
 	// Quotas are WeChat's. Zero is unlimited here, but for ForcedSpacing.
 	Quotas wechattest.Quotas
 	Tokens []Token
+	// Keyset is the file of the keys that the brokers seal values with; empty: they seal nothing.
+	Keyset string
 	// Extra is further YAML at the top level of the brokers' configuration. $DIR is replaced by Dir, $ID by the broker's id:
 	// "snapshot: {file: $DIR/$ID.snapshot}\n".
 	Extra string
@@ -99,16 +101,22 @@ func (cfg Config) weChat() (*wechattest.WeChat, error) {
 	return wechattest.New(sim)
 }
 
-// yaml returns the configuration of one broker.
-func (cfg Config) yaml(b *Broker) string {
+// yaml returns the configuration of one broker. Whoever calls may do everything, and is asked like anybody.
+func (cfg Config) yaml(b *Broker, shown *papers) string {
 	var y strings.Builder
 	y.WriteString(`replica: {id: ` + b.ID + `}
-plaintext: true
-insecure_plaintext_store: true
+tls: {cert_file: "` + shown.cert + `", key_file: "` + shown.key + `"}
+policy: [{identities: [anonymous], tokens: ["*"], verbs: [get, watch, report, list, refresh, resign, status]}]
+limits: {rate: 5000, burst: 10000, calls: 5000}
 grpc: {listen: "` + b.GRPC + `"}
 http: {listen: "` + b.HTTP + `"}
 log: {level: info, format: json}
 `)
+	if cfg.Keyset == "" {
+		y.WriteString("insecure_plaintext_store: true\n")
+	} else {
+		fmt.Fprintf(&y, "sealing: {keyset: {file: %q}}\n", cfg.Keyset)
+	}
 	fmt.Fprintf(&y, "election: {session_ttl: %v}\netcd:\n  endpoints:\n", cfg.SessionTTL)
 	for _, p := range b.Etcd {
 		fmt.Fprintf(&y, "    - http://%s\n", p.Address())

@@ -2,6 +2,7 @@ package site
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -120,6 +121,15 @@ func (h *host) enter(ctx context.Context, address string) (net.Conn, error) {
 
 // request makes one HTTP request to the process, past the wire, and returns what it answered, or an error unless that was a success.
 func (h *host) request(ctx context.Context, method, url, body string) (string, error) {
+	return h.roundTrip(ctx, nil, method, url, body)
+}
+
+// requestTLS is a GET with TLS.
+func (h *host) requestTLS(ctx context.Context, callers *tls.Config, url string) (string, error) {
+	return h.roundTrip(ctx, callers, http.MethodGet, url, "")
+}
+
+func (h *host) roundTrip(ctx context.Context, callers *tls.Config, method, url, body string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTime) // it may be paused
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
@@ -127,8 +137,8 @@ func (h *host) request(ctx context.Context, method, url, body string) (string, e
 		return "", err
 	}
 	transport := &http.Transport{
-		DisableKeepAlives: true,
-		DialContext:       func(ctx context.Context, _, address string) (net.Conn, error) { return h.enter(ctx, address) },
+		DisableKeepAlives: true, TLSClientConfig: callers,
+		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) { return h.enter(ctx, address) },
 	}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {

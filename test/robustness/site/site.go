@@ -81,10 +81,14 @@ func (s *Site) setUp() error {
 	if err := connectMembers(s.cfg, s.Members, s.network, s.trouble); err != nil {
 		return err
 	}
+	shown, err := newPapers(s.cfg.Dir)
+	if err != nil {
+		return err
+	}
 	for n := range s.cfg.Brokers {
 		b := newBroker(s.cfg.Dir, n+1)
 		s.Brokers = append(s.Brokers, b)
-		if err := b.connect(s.cfg, s.Members, s.WeChat, s.network, s.trouble); err != nil {
+		if err := b.connect(s.cfg, shown, s.Members, s.WeChat, s.network, s.trouble); err != nil {
 			return err
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tokenbroker/tokenbroker/internal/seal"
 	"github.com/tokenbroker/tokenbroker/test/robustness/history"
 )
 
@@ -39,8 +40,10 @@ type ObserverConfig struct {
 	Members []*clientv3.Client
 	// Namespace is the brokers' prefix in etcd, with its slash.
 	Namespace string
-	Tokens    []string
-	Rand      *rand.Rand
+	// Keyset opens what the brokers have sealed; nil if they seal nothing.
+	Keyset *seal.Keyset
+	Tokens []string
+	Rand   *rand.Rand
 }
 
 // Observer watches the brokers' keys in etcd, from etcd's first revision on, and reads the records. Its methods are safe for concurrent
@@ -144,7 +147,7 @@ func (o *Observer) changed(events []*clientv3.Event) error {
 				e.Detail = fmt.Sprintf("deleted at revision %d", ev.Kv.GetModRevision())
 			} else {
 				var err error
-				if e.Stored, err = decode(ev.Kv); err != nil {
+				if e.Stored, err = o.decode(ev.Kv); err != nil {
 					return err
 				}
 			}
@@ -180,7 +183,7 @@ func (o *Observer) read(ctx context.Context) error {
 		}
 		stood := map[string]*history.Stored{}
 		for _, kv := range resp.Kvs {
-			if stood[strings.TrimPrefix(string(kv.GetKey()), o.cfg.Namespace+"token/")], err = decode(kv); err != nil {
+			if stood[strings.TrimPrefix(string(kv.GetKey()), o.cfg.Namespace+"token/")], err = o.decode(kv); err != nil {
 				return err
 			}
 		}

@@ -10,8 +10,8 @@ import (
 )
 
 // decode reads a token's record as it stands in etcd, and a candidate's key. That is done here once more, and not by the broker's own
-// code, so that a mistake there is not repeated in the judgement.
-func decode(kv *mvccpb.KeyValue) (*history.Stored, error) {
+// code, so that a mistake there is not repeated in the judgement. A value that does not open is a mistake by itself.
+func (o *Observer) decode(kv *mvccpb.KeyValue) (*history.Stored, error) {
 	var in struct {
 		Write   string `json:"write"`
 		Term    int64  `json:"term"`
@@ -37,6 +37,12 @@ func decode(kv *mvccpb.KeyValue) (*history.Stored, error) {
 	}
 	if err := json.Unmarshal(kv.GetValue(), &in); err != nil {
 		return nil, fmt.Errorf("reading the record %s of revision %d: %w", kv.GetKey(), kv.GetModRevision(), err)
+	}
+	if o.cfg.Keyset != nil && len(in.Sealed) > 0 {
+		var err error
+		if in.Sealed, err = o.cfg.Keyset.Open(in.Sealed, string(kv.GetKey())); err != nil {
+			return nil, fmt.Errorf("opening the value of %s in revision %d: %w", kv.GetKey(), kv.GetModRevision(), err)
+		}
 	}
 	out := &history.Stored{
 		Revision: kv.GetModRevision(), Version: in.Version, Value: string(in.Sealed), Term: in.Term, Write: in.Write,
