@@ -27,6 +27,9 @@ var accessMistakes = []struct {
 	{name: "nobody may have anything", text: "authentication: {}\n", warnings: []string{
 		`policy: without a rule nobody may have anything; write rules, such as - {identities: ["spiffe://example.org/*"], tokens: ["*"], verbs: [get, watch, report, list]}`,
 	}},
+	{name: "a policy whose rules were taken away", text: "policy:\n", want: []string{
+		"policy: this section is empty; write rules, or [] if nobody may have anything; without the section nobody may be asked who they are",
+	}},
 	{name: "a policy of nothing", text: "policy: []\n", warnings: []string{
 		`policy: without a rule nobody may have anything; write rules, such as - {identities: ["spiffe://example.org/*"], tokens: ["*"], verbs: [get, watch, report, list]}`,
 	}},

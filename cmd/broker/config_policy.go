@@ -70,8 +70,12 @@ func (c *config) describeCallers() string {
 }
 
 // grants reads the policy, and adds what the clients may do. It comes last, to warn of rules for what there is not: a rule that can do
-// nothing would otherwise show in callers' refusals only.
+// nothing would otherwise show in callers' refusals only. If the section is empty, its last rule taken away, the operator cannot have meant that
+// everybody may have everything.
 func (s *section) grants(cfg *config) policyConfig {
+	if v, written := s.values["policy"]; written && !v.given && !s.overridden("policy") {
+		v.fail("this section is empty", "write rules, or [] if nobody may have anything; without the section nobody may be asked who they are")
+	}
 	list := s.get("policy")
 	p := policyConfig{Given: list.given, places: map[string]position{}}
 	if list.given && list.node == nil {
