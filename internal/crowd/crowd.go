@@ -20,9 +20,9 @@ func New(all, each int) *Crowd {
 	return &Crowd{all: all, each: each, from: map[netip.Prefix]int{}}
 }
 
-// Enter counts one more that comes from host:port, unless there is no room. Who has entered must call leave, once.
+// Enter counts one more that comes from host:port, unless there is no room. Those who come from no address share one place. Who has entered must call leave, once.
 func (c *Crowd) Enter(address string) (leave func(), ok bool) {
-	from := neighborhood(address)
+	from := Neighborhood(address)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.count >= c.all || c.from[from] >= c.each {
@@ -42,18 +42,19 @@ func (c *Crowd) leave(from netip.Prefix) {
 	}
 }
 
-// neighborhood is an address of IPv4, or 64 bits of one of IPv6, which is what one subscriber has. Whatever is no address is one place.
-func neighborhood(address string) netip.Prefix {
+// Neighborhood is the part of an address, host:port, that its holder cannot choose: all of one of IPv4, and 64 bits of one of IPv6, which is
+// what one subscriber has. Whatever is no such address has none, which is not valid.
+func Neighborhood(address string) netip.Prefix {
 	at, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return netip.Prefix{}
 	}
-	ip := at.Addr().Unmap().WithZone("")
+	ip := at.Addr().Unmap()
 	bits := ip.BitLen()
 	if ip.Is6() {
 		bits = 64
 	}
-	p, err := ip.Prefix(bits)
+	p, err := ip.Prefix(bits) // without the zone
 	if err != nil {
 		return netip.Prefix{}
 	}

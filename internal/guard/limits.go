@@ -3,13 +3,13 @@ package guard
 import (
 	"hash/maphash"
 	"math/rand/v2"
-	"net/netip"
 	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
 
 	"github.com/tokenbroker/tokenbroker/internal/access"
+	"github.com/tokenbroker/tokenbroker/internal/crowd"
 )
 
 // Limits are what one identity may take. All are positive.
@@ -83,17 +83,11 @@ func (b *buckets) fresh() *bucket {
 
 // address is the place of a peer's address among the shared buckets.
 func (b *buckets) address(peer string) uint64 {
-	at, err := netip.ParseAddrPort(peer)
-	if err != nil {
+	from := crowd.Neighborhood(peer)
+	if !from.IsValid() {
 		return maphash.String(b.seed, peer) % stripes // a unix socket
 	}
-	address := at.Addr().Unmap()
-	if address.Is6() { // whoever has one has 2^64, in whatever zone
-		if network, err := address.Prefix(64); err == nil {
-			address = network.Addr()
-		}
-	}
-	return maphash.Comparable(b.seed, address) % stripes
+	return maphash.Comparable(b.seed, from) % stripes
 }
 
 // enter takes one call, or stream, from each of the caller's buckets. If one of them has none left it returns the limit, and how long to

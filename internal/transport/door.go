@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tokenbroker/tokenbroker/internal/crowd"
 )
 
 // Limits are how many connections may be open at once; 0 is any number.
@@ -99,23 +101,8 @@ func (d *Door) leave(from netip.Prefix) {
 	}
 }
 
-// neighbor is the part of an address that its holder cannot choose; not valid for what is no address of the internet.
-func neighbor(addr net.Addr) netip.Prefix {
-	tcp, ok := addr.(*net.TCPAddr)
-	if !ok {
-		return netip.Prefix{}
-	}
-	ip := tcp.AddrPort().Addr().Unmap()
-	bits := ip.BitLen()
-	if ip.Is6() {
-		bits = 64
-	}
-	p, err := ip.WithZone("").Prefix(bits)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	return p
-}
+// neighbor is whom a connection is counted for; not valid for what is no address of the internet.
+func neighbor(addr net.Addr) netip.Prefix { return crowd.Neighborhood(addr.String()) }
 
 // guest is a connection that says when it is closed.
 type guest struct {
