@@ -4,13 +4,9 @@ import (
 	"context"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/peer"
-	"google.golang.org/grpc/status"
 
-	"github.com/tokenbroker/tokenbroker/internal/crowd"
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
 
@@ -61,39 +57,18 @@ func (s *Server) Retire() {
 	s.health.Shutdown()
 }
 
-// Streams of health that may be open at once, from one address and in all. No guard is asked about them, and one is enough for a connection:
-// these are the connections that the configuration allows by default.
-const (
-	maxHealthWatchesByAddress = 1024
-	maxHealthWatches          = 4096
-)
-
-// healthService is health whose streams are bounded, and end when the replica drains. Those of health.Server do not, and a graceful stop
-// would wait for them in vain.
+// healthService is health whose streams end when the replica drains. Those of health.Server do not, and a graceful stop would wait
+// for them in vain.
 type healthService struct {
 	*health.Server
-	ending   func(context.Context) (context.Context, context.CancelFunc)
-	watchers *crowd.Crowd
+	ending func(context.Context) (context.Context, context.CancelFunc)
 }
 
 // Watch implements the method of that name.
 func (h healthService) Watch(req *grpc_health_v1.HealthCheckRequest, stream grpc.ServerStreamingServer[grpc_health_v1.HealthCheckResponse]) error {
-	leave, ok := h.watchers.Enter(addressOf(stream.Context()))
-	if !ok {
-		return status.Error(codes.ResourceExhausted, "too many streams of health are open; one for each connection is enough")
-	}
-	defer leave()
 	ctx, cancel := h.ending(stream.Context())
 	defer cancel()
 	return h.Server.Watch(req, &boundedStream{stream, func() context.Context { return ctx }})
-}
-
-// addressOf is the address that a call comes from.
-func addressOf(ctx context.Context) string {
-	if p, ok := peer.FromContext(ctx); ok {
-		return p.Addr.String()
-	}
-	return ""
 }
 
 // boundedStream is a stream with a shorter life. The health server keeps streams as keys of a map: use its address.

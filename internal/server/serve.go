@@ -11,8 +11,6 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
-
-	"github.com/tokenbroker/tokenbroker/internal/crowd"
 )
 
 const (
@@ -68,9 +66,10 @@ func (s *Server) Run(ctx context.Context, listeners ...net.Listener) error {
 	}
 	g := grpc.NewServer(options...)
 	s.Register(g)
-	grpc_health_v1.RegisterHealthServer(g, healthService{Server: s.health, ending: s.ending, watchers: crowd.New(maxHealthWatches, maxHealthWatchesByAddress)})
+	open := newPublic(g)
+	grpc_health_v1.RegisterHealthServer(open, healthService{Server: s.health, ending: s.ending})
 	if s.cfg.Reflection {
-		reflection.Register(g)
+		reflection.Register(open)
 	}
 	var running sync.WaitGroup
 	defer running.Wait()

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net"
@@ -47,8 +48,6 @@ func watchUnread(t *testing.T, address string, watches int) {
 		t.Fatal(err)
 	}
 	f := http2.NewFramer(conn, conn)
-	var block headerBlock
-	packer := hpack.NewEncoder(&block)
 	request, err := proto.Marshal(&tokenbrokerv1.WatchTokenRequest{Name: stable})
 	if err != nil {
 		t.Fatal(err)
@@ -58,15 +57,8 @@ func watchUnread(t *testing.T, address string, watches int) {
 		err = f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
 	}
 	for i := 0; i < watches && err == nil; i++ {
-		block = block[:0]
-		for _, h := range [][2]string{
-			{":method", "POST"}, {":scheme", "http"}, {":path", tokenbrokerv1.TokenBrokerService_WatchToken_FullMethodName},
-			{":authority", "broker"}, {"content-type", "application/grpc"}, {"te", "trailers"},
-		} {
-			_ = packer.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]})
-		}
 		stream := uint32(2*i + 1)
-		if err = f.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: block, EndHeaders: true}); err == nil {
+		if err = f.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: headers(tokenbrokerv1.TokenBrokerService_WatchToken_FullMethodName), EndHeaders: true}); err == nil {
 			err = f.WriteData(stream, true, request)
 		}
 	}
@@ -76,14 +68,14 @@ func watchUnread(t *testing.T, address string, watches int) {
 	opened, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		for headers := 0; ; {
+		for begun := 0; ; {
 			frame, err := f.ReadFrame()
 			if err != nil {
 				return
 			}
 			switch frame.(type) {
 			case *http2.HeadersFrame: // an answer begins
-				if headers++; headers == watches {
+				if begun++; begun == watches {
 					close(opened)
 				}
 			case *http2.DataFrame:
@@ -99,9 +91,17 @@ func watchUnread(t *testing.T, address string, watches int) {
 	}
 }
 
-type headerBlock []byte
-
-func (h *headerBlock) Write(p []byte) (int, error) { *h = append(*h, p...); return len(p), nil }
+// headers are those of a call, packed.
+func headers(method string) []byte {
+	var block bytes.Buffer
+	packer := hpack.NewEncoder(&block)
+	for _, h := range [][2]string{
+		{":method", "POST"}, {":scheme", "http"}, {":path", method}, {":authority", "broker"}, {"content-type", "application/grpc"}, {"te", "trailers"},
+	} {
+		_ = packer.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}) // into memory
+	}
+	return block.Bytes()
+}
 
 // held is the memory that is in use, for objects and for stacks.
 func held() uint64 {
@@ -169,5 +169,45 @@ func TestStreamsOfHealthAreBoundedByAddressAndOthersMayStillOpenOne(t *testing.T
 		if code := open(c.from, c.streams); code != c.want {
 			t.Fatalf("%d more streams from %s: %v, want %v", c.streams, c.from, code, c.want)
 		}
+	}
+}
+
+// TestCallsOfHealthWhoseRequestDoesNotComeAreBounded: by headers alone, which is all that it takes to occupy a goroutine.
+func TestCallsOfHealthWhoseRequestDoesNotComeAreBounded(t *testing.T) {
+	w := newWorld(t)
+	address := serveTCP(t, w)
+	refused := make(chan struct{}, 200)
+	for range 2 { // 600 calls each, of 1024 in all
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := http2.NewFramer(conn, conn)
+		if _, err = io.WriteString(conn, http2.ClientPreface); err == nil {
+			err = f.WriteSettings()
+		}
+		for i := 0; i < 600 && err == nil; i++ {
+			err = f.WriteHeaders(http2.HeadersFrameParam{StreamID: uint32(2*i + 1), BlockFragment: headers(grpc_health_v1.Health_Check_FullMethodName), EndHeaders: true})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for {
+				frame, err := f.ReadFrame()
+				if err != nil {
+					return
+				}
+				if h, ok := frame.(*http2.HeadersFrame); ok && h.StreamEnded() {
+					refused <- struct{}{}
+				}
+			}
+		}()
+		t.Cleanup(func() { conn.Close(); <-ended })
+	}
+	for range 2*600 - 1024 { // waits for ever if they are not
+		<-refused
 	}
 }

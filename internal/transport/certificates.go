@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,7 +38,6 @@ type Certificates struct {
 	cfg         Config
 	present     atomic.Pointer[material]
 	connections connections
-	waiting     waiting
 
 	mu     sync.Mutex // held while the files are read
 	broken string     // the error that was logged last, as long as it lasts
@@ -69,7 +67,7 @@ func Open(cfg Config) (*Certificates, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Certificates{cfg: cfg, connections: connections{open: map[*connection]struct{}{}}, waiting: waiting{byNeighbor: map[netip.Prefix]int{}}}
+	c := &Certificates{cfg: cfg, connections: connections{open: map[*connection]struct{}{}}}
 	c.present.Store(m)
 	c.makeMetrics()
 	return c, nil

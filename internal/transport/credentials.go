@@ -47,13 +47,13 @@ func (s serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.
 		return nil, nil, err
 	}
 	if len(info.State.VerifiedChains) == 0 {
-		return s.certificates.waiting.count(conn), info, nil
+		return conn, info, nil
 	}
 	own := &connection{
 		Conn: conn, raw: raw, state: info.State, of: &s.certificates.connections, checked: present, expires: firstEnd(info.State.VerifiedChains[0]),
 	}
 	own.of.add(own)
-	return s.certificates.waiting.count(own), info, nil
+	return own, info, nil
 }
 
 var errNoALPN = errors.New("the client does not say in the handshake (ALPN) that it speaks HTTP/2")

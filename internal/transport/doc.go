@@ -28,10 +28,4 @@
 //
 // A Door bounds the connections of a listener, in all and by address, and closes what is beyond at once: those that are open are not
 // disturbed by those who knock. How long a connection may take for its handshake, and be idle, is set where it is served.
-//
-// # Calls without requests
-//
-// A call of gRPC is begun by its headers, and has a goroutine from then on; who makes it is asked once its request has arrived. A caller who
-// only begins calls would meet no limit but that of streams on each connection. So the frames of HTTP/2 are looked at as they arrive: a
-// connection on which a call is begun while too many of that address, or of all, wait for their requests is closed.
 package transport

@@ -19,8 +19,8 @@ import (
 func streamAttacks() []attack {
 	return []attack{
 		{
-			name: "calls-begun", does: "nobody begins calls and never sends their message, on 64 connections, 1000 each",
-			stops: "the frames are looked at as they arrive: no more than 2048 calls of one address, and 8192 of all, may wait for their message",
+			name: "calls-begun", does: "nobody begins calls of the health service, which nobody is asked about, and never sends their message, on 64 connections, 1000 each",
+			stops: "a bound of 1024 calls of one address, and 4096 of all, for services without a guard; others refuse a call by its headers",
 			run:   callsBegun,
 		},
 		{
@@ -30,7 +30,7 @@ func streamAttacks() []attack {
 		},
 		{
 			name: "health-many", does: "nobody watches health, on 64 connections, 1000 streams each",
-			stops: "a bound of 1024 such streams from one address",
+			stops: "the same bound",
 			run:   watchHealth,
 		},
 		{
@@ -54,7 +54,7 @@ func streamAttacks() []attack {
 // callsBegun sends the headers of calls, and nothing after them.
 func callsBegun(ctx context.Context, t target, n *tally) error {
 	return pile(ctx, t.nobody().from(0), n, func(f *wire) error {
-		_, err := f.open(f.header(method))
+		_, err := f.open(f.header(grpc_health_v1.Health_Check_FullMethodName))
 		return err
 	})
 }
