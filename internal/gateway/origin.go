@@ -23,15 +23,27 @@ func comingFromClient(ctx context.Context, client *Client) context.Context {
 	return comingFrom(ctx, o)
 }
 
+type wrongKey struct{}
+
+// comingWithWrongSecret is comingFrom for a caller who has shown a secret that is no client's.
+func comingWithWrongSecret(ctx context.Context) context.Context {
+	return context.WithValue(ctx, wrongKey{}, true)
+}
+
 // forwarding is a connection that says with each call for whom it is made. A call of which that is not known says nothing, and so is
 // refused wherever callers are asked who they are.
 type forwarding struct{ grpc.ClientConnInterface }
 
 func (forwarding) told(ctx context.Context) context.Context {
-	if o, ok := ctx.Value(originKey{}).(access.Origin); ok {
+	o, ok := ctx.Value(originKey{}).(access.Origin)
+	switch {
+	case !ok:
+		return ctx
+	case ctx.Value(wrongKey{}) != nil:
+		return transport.ForwardWrong(ctx, o)
+	default:
 		return transport.Forward(ctx, o)
 	}
-	return ctx
 }
 
 // Invoke implements grpc.ClientConnInterface.

@@ -183,6 +183,24 @@ var clients = gateway.NewClients([]gateway.Client{
 	{Name: "shop", SecretSHA256: sha256.Sum256([]byte("other-secret")), Tokens: []string{"of.shop"}},
 })
 
+func TestServerLearnsOfAWrongSecretAndOfWhoBroughtIt(t *testing.T) {
+	d := &desk{}
+	address := run(t, gateway.Config{Conn: d, Admission: clients})
+	client := browse(t, nil)
+	for n, body := range []string{goodBody, strings.Replace(goodBody, secret, "guess", 1)} {
+		resp := fetch(t, client, "POST", "http://"+address+"/cgi-bin/stable_token", body)
+		d.mu.Lock()
+		wrong, last := n == 1, d.origins[len(d.origins)-1]
+		if errors.Is(d.err, access.ErrUnauthenticated) != wrong || strings.Contains(resp.body, `"errcode":40125`) != wrong {
+			t.Errorf("%s: the server says %v", resp.body, d.err)
+		}
+		if host, _, _ := net.SplitHostPort(last.Peer); host != "127.0.0.1" || wrong && last.Client != "" {
+			t.Errorf("it comes from %+v", last)
+		}
+		d.mu.Unlock()
+	}
+}
+
 func TestEachCallSaysWhereItsRequestCameFrom(t *testing.T) {
 	d := &desk{}
 	a := certtest.New(t)

@@ -101,17 +101,18 @@ func (g *Gateway) tokenFor(ctx context.Context, r *http.Request, asked *wechatRe
 	case asked.AppID == "":
 		return nil, errNoAppID
 	}
+	ctx, err := runtime.AnnotateContext(ctx, g.mux, r, tokenbrokerv1.TokenBrokerService_GetToken_FullMethodName)
+	if err != nil {
+		return nil, err
+	}
 	client, ok := g.admission.Admit(r, asked.Secret)
 	switch {
 	case ok:
+		ctx = comingFromClient(ctx, client)
 	case asked.Secret == "":
 		return nil, errNoSecret
 	default:
-		return nil, errSecret
-	}
-	ctx, err := runtime.AnnotateContext(comingFromClient(ctx, client), g.mux, r, tokenbrokerv1.TokenBrokerService_GetToken_FullMethodName)
-	if err != nil {
-		return nil, err
+		return nil, g.wrongSecret(ctx)
 	}
 	t, err := g.tokenOf(ctx, client, asked)
 	if err != nil || !asked.Force {
@@ -125,6 +126,16 @@ func (g *Gateway) tokenFor(ctx context.Context, r *http.Request, asked *wechatRe
 		Name: t.GetName(), Reported: &tokenbrokerv1.ReportInvalidTokenRequest_Version{Version: t.GetVersion()},
 	})
 	return g.get(ctx, t.GetName())
+}
+
+// wrongSecret returns what a caller is told whose secret is no client's. The server learns of it, which counts and records who is refused; if
+// there are too many from the caller's address, that is what is told.
+func (g *Gateway) wrongSecret(ctx context.Context) error {
+	_, err := g.broker.GetToken(comingWithWrongSecret(ctx), &tokenbrokerv1.GetTokenRequest{})
+	if status.Code(err) == codes.ResourceExhausted {
+		return err
+	}
+	return errSecret
 }
 
 // tokenOf finds the client's token of the account and gets it. The list by which it is found may be out of date once.

@@ -19,6 +19,7 @@ const (
 	peerKey        = "tokenbroker-origin-peer"
 	certificateKey = "tokenbroker-origin-certificate-bin"
 	clientKey      = "tokenbroker-origin-client"
+	wrongKey       = "tokenbroker-origin-wrong"
 )
 
 // Forward returns a context for a call over the connection in memory that is made for somebody else. The bearer is not part of it: the
@@ -32,6 +33,12 @@ func Forward(ctx context.Context, o access.Origin) context.Context {
 		pairs = append(pairs, clientKey, o.Client)
 	}
 	return metadata.AppendToOutgoingContext(ctx, pairs...)
+}
+
+// ForwardWrong is Forward for a caller who has shown a client's secret that is none: the call is refused, so that it is counted and recorded
+// like every other that comes with wrong credentials.
+func ForwardWrong(ctx context.Context, o access.Origin) context.Context {
+	return metadata.AppendToOutgoingContext(Forward(ctx, o), wrongKey, "secret")
 }
 
 // OriginOf returns where the call of a handler's context comes from. Its errors are access.ErrUnauthenticated: what was brought cannot be
@@ -60,7 +67,7 @@ func OriginOf(ctx context.Context) (access.Origin, error) {
 // directly is the origin of a call that came over the network.
 func directly(ctx context.Context, p *peer.Peer) (access.Origin, error) {
 	o := access.Origin{Peer: p.Addr.String()}
-	for _, key := range []string{peerKey, certificateKey, clientKey} {
+	for _, key := range []string{peerKey, certificateKey, clientKey, wrongKey} {
 		if len(metadata.ValueFromIncomingContext(ctx, key)) > 0 {
 			return o, refused("the metadata " + key + " are for the gateway only")
 		}
@@ -83,6 +90,9 @@ func forwarded(ctx context.Context, _ *peer.Peer) (access.Origin, error) {
 		return access.Origin{}, refused("the gateway did not say whose call this is")
 	}
 	o := access.Origin{Peer: from[0]}
+	if len(metadata.ValueFromIncomingContext(ctx, wrongKey)) > 0 {
+		return o, refused("this is no client's secret")
+	}
 	if len(client) == 1 {
 		o.Client = client[0]
 	}

@@ -190,7 +190,7 @@ func TestNobodyElseSaysWhoseCallItMakes(t *testing.T) {
 				t.Errorf("%+v: %v", o, err)
 			}
 		}
-		for _, key := range []string{"tokenbroker-origin-peer", "tokenbroker-origin-client", "tokenbroker-origin-certificate-bin"} {
+		for _, key := range []string{"tokenbroker-origin-peer", "tokenbroker-origin-client", "tokenbroker-origin-certificate-bin", "tokenbroker-origin-wrong"} {
 			if _, err := client.Check(metadata.AppendToOutgoingContext(t.Context(), key, ""), &healthpb.HealthCheckRequest{}); err == nil {
 				t.Errorf("%s was taken", key)
 			}
