@@ -94,7 +94,7 @@ var document = template.Must(template.New("").Funcs(template.FuncMap{
 
 What callers notice when somebody else attacks a broker, and what it costs the broker. This page is written by a program:
 
-    make siege
+    make siege ARGS='-rounds {{.Rounds}} -round {{.Round}} -long {{.Long}} -o docs/SIEGE.md'
 
 The broker is built from this tree, runs in a process of its own for each attack, on a real etcd and a simulated WeChat, and has its **default limits**, TLS
 with client certificates, a policy, JSON Web Tokens, and the audit log in a file. Everything is on the loopback interface of one machine ({{.GOOS}}/{{.GOARCH}}, {{.CPUs}} processors, {{.Go}}).
