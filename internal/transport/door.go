@@ -67,7 +67,7 @@ func (d *Door) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		from := neighbor(conn.RemoteAddr())
+		from := crowd.Neighborhood(conn.RemoteAddr().String())
 		limit := d.enter(from)
 		if limit == "" {
 			return &guest{Conn: conn, leave: func() { d.leave(from) }}, nil
@@ -100,9 +100,6 @@ func (d *Door) leave(from netip.Prefix) {
 		delete(d.byNeighbor, from)
 	}
 }
-
-// neighbor is whom a connection is counted for; not valid for what is no address of the internet.
-func neighbor(addr net.Addr) netip.Prefix { return crowd.Neighborhood(addr.String()) }
 
 // guest is a connection that says when it is closed.
 type guest struct {
