@@ -53,23 +53,20 @@ func newGate(cfg *config, registry *prometheus.Registry, log *slog.Logger) (*gat
 	if g.authenticator, err = access.NewAuthenticator(methods); err != nil {
 		return nil, fmt.Errorf("reading authentication: %w", err)
 	}
-	rules, err := g.rules(cfg)
+	policy, err := access.NewPolicy(cfg.Policy.Rules)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reading the policy: %w", err)
 	}
-	g.guard = guard.New(doors, rules)
+	g.guard = guard.New(doors, g.rules(policy, cfg.Limits))
 	if err := registry.Register(g.guard); err != nil {
 		return nil, fmt.Errorf("registering the guard's metrics: %w", err)
 	}
 	return g, nil
 }
 
-func (g *gate) rules(cfg *config) (guard.Rules, error) {
-	policy, err := access.NewPolicy(cfg.Policy.Rules)
-	if err != nil {
-		return guard.Rules{}, fmt.Errorf("reading the policy: %w", err)
-	}
-	return guard.Rules{Authenticator: g.authenticator, Policy: policy, Limits: cfg.Limits.ofCallers()}, nil
+// rules are those of one configuration, all of them: see access.Authenticator.Present.
+func (g *gate) rules(policy *access.Policy, limits limitsConfig) guard.Rules {
+	return guard.Rules{Authenticator: g.authenticator.Present(), Policy: policy, Limits: limits.ofCallers()}
 }
 
 // ofCallers are the limits on identities.
@@ -110,14 +107,14 @@ func (g *gate) reconfigure(cfg *config) error {
 	case g == nil:
 		return nil
 	}
-	rules, err := g.rules(cfg)
+	policy, err := access.NewPolicy(cfg.Policy.Rules)
 	if err != nil {
-		return err
+		return fmt.Errorf("reading the policy: %w", err)
 	}
 	if err := g.authenticator.Configure(cfg.Authentication.Methods); err != nil {
 		return fmt.Errorf("reading authentication: %w", err)
 	}
-	g.guard.Replace(rules)
+	g.guard.Replace(g.rules(policy, cfg.Limits))
 	return nil
 }
 
@@ -159,7 +156,7 @@ func refuse(w http.ResponseWriter, err error) {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		http.Error(w, st.Message(), http.StatusUnauthorized)
 	case codes.PermissionDenied:
-		http.Error(w, st.Message(), http.StatusForbidden)
+		http.Error(w, st.Message()+`; metrics want a certificate or bearer token that a rule gives the verb status, with tokens: ["*"]`, http.StatusForbidden)
 	case codes.ResourceExhausted:
 		http.Error(w, st.Message(), http.StatusTooManyRequests)
 	case codes.Unavailable:

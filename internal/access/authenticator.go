@@ -24,11 +24,11 @@ type Config struct {
 // Authenticator finds out who is calling. It is safe for concurrent use.
 type Authenticator struct {
 	log     *slog.Logger
-	methods atomic.Pointer[methods]
+	methods atomic.Pointer[Methods]
 }
 
-// methods are what one configuration allows. They do not change.
-type methods struct {
+// Methods are what one configuration allows. They do not change, but for the keys of issuers. They are safe for concurrent use.
+type Methods struct {
 	certificates Certificates
 	static       map[[sha256.Size]byte]Caller
 	issuers      map[string]*issuer // by iss
@@ -40,7 +40,7 @@ type methods struct {
 // NewAuthenticator returns an Authenticator. It starts nothing.
 func NewAuthenticator(cfg Config) (*Authenticator, error) {
 	a := &Authenticator{log: cfg.Logger}
-	a.methods.Store(&methods{replaced: make(chan struct{})})
+	a.methods.Store(&Methods{replaced: make(chan struct{})})
 	if err := a.Configure(cfg); err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func (a *Authenticator) Configure(cfg Config) error {
 		return err
 	}
 	before := a.methods.Load()
-	m := &methods{
+	m := &Methods{
 		certificates: cfg.Certificates, static: make(map[[sha256.Size]byte]Caller, len(cfg.Tokens)),
 		issuers: make(map[string]*issuer, len(cfg.Issuers)), known: newVerdicts(), replaced: make(chan struct{}),
 	}
@@ -76,7 +76,7 @@ func (a *Authenticator) Configure(cfg Config) error {
 }
 
 // issuer makes an issuer ready. Keys in a file are read at once, so that a file that is of no use is known now.
-func (a *Authenticator) issuer(i Issuer, before *methods) (*issuer, error) {
+func (a *Authenticator) issuer(i Issuer, before *Methods) (*issuer, error) {
 	if i.Claim == "" {
 		i.Claim = "sub"
 	}
@@ -136,10 +136,18 @@ func (a *Authenticator) Run(ctx context.Context) error {
 	}
 }
 
+// Present returns the methods that are in force. Who decides by a policy takes both from one configuration: a name that is given to somebody else,
+// and loses rights by the same change, must not have them meanwhile.
+func (a *Authenticator) Present() *Methods { return a.methods.Load() }
+
+// Authenticate is that of the methods that are in force.
+func (a *Authenticator) Authenticate(ctx context.Context, o Origin) (Caller, error) {
+	return a.Present().Authenticate(ctx, o)
+}
+
 // Authenticate returns who is calling. Every credential that was brought must be valid. Errors are of kind ErrUnauthenticated and say to
 // the caller what is wrong with which credential. What is returned must not be changed.
-func (a *Authenticator) Authenticate(ctx context.Context, o Origin) (Caller, error) {
-	m := a.methods.Load()
+func (m *Methods) Authenticate(ctx context.Context, o Origin) (Caller, error) {
 	var all Caller
 	if o.Certificate != nil {
 		ids, err := m.certificates.identities(o.Certificate, time.Now())
@@ -177,7 +185,7 @@ func (c Caller) and(other Caller) Caller {
 }
 
 // bearer returns whose the token is.
-func (m *methods) bearer(ctx context.Context, raw string) (Caller, error) {
+func (m *Methods) bearer(ctx context.Context, raw string) (Caller, error) {
 	if len(m.static) == 0 && len(m.issuers) == 0 {
 		return Caller{}, refuse("bearer tokens are not taken here; bring none")
 	}

@@ -58,3 +58,22 @@ func TestEveryMistakeInAFileOfStaticTokensIsToldWithItsLineAndNoSecret(t *testin
 		t.Errorf("(-want +got):\n%s", cmp.Diff(want, got))
 	}
 }
+
+func TestMethodsThatSomebodyHasDoNotChange(t *testing.T) {
+	named := func(secret string) access.Config {
+		return access.Config{Tokens: []access.StaticToken{{Name: "admin", SHA256: sha256.Sum256([]byte(secret))}}}
+	}
+	a := authenticator(t, named("former"))
+	before := a.Present()
+	if err := a.Configure(named("latter")); err != nil {
+		t.Fatal(err)
+	}
+	for secret, methods := range map[string]*access.Methods{"former": before, "latter": a.Present()} {
+		for _, brought := range []string{"former", "latter"} {
+			if c, err := methods.Authenticate(t.Context(), shown(brought)); (err == nil) != (brought == secret) {
+				t.Errorf("with the %s methods, who brings the %s secret is %v, %v", secret, brought, c.Identities, err)
+			}
+		}
+	}
+	known(t, a, shown("latter"), "token:admin")
+}
