@@ -18,24 +18,32 @@ const listAge = time.Second
 // account is what a WeChat-compatible request asks for: the application, and the kind of token.
 type account struct{ appid, upstream string }
 
-// listings finds the tokens of an account for a client. Each client has a list of its own, since it may show less than another's. The list
-// that is kept may be out of date: whoever gets a token by it must look whether it is of that account.
+// maxListings bounds how many lists are kept. One call makes a list anew.
+const maxListings = 1024
+
+// listings finds the tokens of an account for a client. Each client has a list of its own, since it may show less than another's, and so has
+// each certificate and bearer token that is brought along with its secret. The list that is kept may be out of date: whoever gets a token by
+// it must look whether it is of that account.
 type listings struct {
 	list listTokens
 
 	mu sync.Mutex
-	of map[string]*accounts // by the names of clients, of which there are as many as an operator wrote
+	of map[credentials]*accounts
 }
 
 type listTokens func(context.Context, *tokenbrokerv1.ListTokensRequest, ...grpc.CallOption) (*tokenbrokerv1.ListTokensResponse, error)
 
 // find is accounts.find for a client.
 func (l *listings) find(ctx context.Context, client string, of account, outdated *listing) ([]string, *listing, error) {
+	key := credentialsOf(ctx, client)
 	l.mu.Lock()
-	a := l.of[client]
+	a := l.of[key]
 	if a == nil {
+		if len(l.of) >= maxListings {
+			clear(l.of)
+		}
 		a = &accounts{list: l.list}
-		l.of[client] = a
+		l.of[key] = a
 	}
 	l.mu.Unlock()
 	return a.find(ctx, of, outdated)

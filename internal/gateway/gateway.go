@@ -68,7 +68,7 @@ func New(cfg Config) (*Gateway, error) {
 		certificates: cfg.Certificates, maxAge: cfg.MaxConnectionAge,
 		metrics: newMetrics(), watches: make(chan struct{}, maxWatches), bodies: crowd.New(maxBodies, maxBodiesByAddress), draining: make(chan struct{}),
 	}
-	g.listings = &listings{list: g.broker.ListTokens, of: map[string]*accounts{}}
+	g.listings = &listings{list: g.broker.ListTokens, of: map[credentials]*accounts{}}
 	var err error
 	if g.mux, err = g.jsonPaths(conn); err != nil {
 		return nil, fmt.Errorf("binding paths: %w", err)

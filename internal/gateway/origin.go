@@ -2,8 +2,10 @@ package gateway
 
 import (
 	"context"
+	"crypto/sha256"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/tokenbroker/tokenbroker/internal/access"
 	"github.com/tokenbroker/tokenbroker/internal/transport"
@@ -21,6 +23,26 @@ func comingFromClient(ctx context.Context, client *Client) context.Context {
 	o, _ := ctx.Value(originKey{}).(access.Origin)
 	o.Client = client.Name
 	return comingFrom(ctx, o)
+}
+
+// credentials tell callers apart by all that they bring: a client's name, and the hash of a certificate and of a bearer token.
+type credentials struct {
+	client string
+	others [sha256.Size]byte
+}
+
+// credentialsOf returns the credentials of a call that is about to be made for a client.
+func credentialsOf(ctx context.Context, client string) credentials {
+	h := sha256.New()
+	if o, ok := ctx.Value(originKey{}).(access.Origin); ok && o.Certificate != nil {
+		h.Write(o.Certificate.Raw)
+	}
+	md, _ := metadata.FromOutgoingContext(ctx)
+	for _, header := range md.Get("authorization") {
+		sum := sha256.Sum256([]byte(header))
+		h.Write(sum[:])
+	}
+	return credentials{client, [sha256.Size]byte(h.Sum(nil))}
 }
 
 type wrongKey struct{}

@@ -64,6 +64,9 @@ func (d *desk) Invoke(ctx context.Context, _ string, _, reply any, _ ...grpc.Cal
 	switch m := reply.(type) {
 	case *tokenbrokerv1.ListTokensResponse:
 		for _, name := range md.Get("tokenbroker-origin-client") {
+			if slices.Contains(md.Get("authorization"), "Bearer nobody") {
+				break // the strictest rule
+			}
 			m.Tokens = append(m.Tokens, &tokenbrokerv1.Token{Name: "of." + name, AppId: appid, Upstream: "wechat stable"})
 		}
 	case *tokenbrokerv1.GetTokenResponse:
@@ -236,6 +239,19 @@ func TestNoClientIsAnsweredByTheListOfAnother(t *testing.T) {
 		for _, s := range []string{secret, "other-secret"} {
 			if resp := fetch(t, client, "POST", url, strings.ReplaceAll(goodBody, secret, s)); !strings.Contains(resp.body, "access_token") {
 				t.Errorf("with %s: %s", s, resp.body)
+			}
+		}
+	}
+}
+
+func TestListOfWhoMaySeeLessIsNotThatOfTheClient(t *testing.T) {
+	d := &desk{}
+	address := run(t, gateway.Config{Conn: d, Admission: clients})
+	client := browse(t, nil)
+	for range 2 {
+		for header, want := range map[string]string{"Bearer nobody": `"errcode":40013`, "Bearer abc": `"access_token":"SECRET"`} {
+			if resp := fetch(t, client, "POST", "http://"+address+"/cgi-bin/stable_token", goodBody, "Authorization", header); !strings.Contains(resp.body, want) {
+				t.Errorf("%s: %s", header, resp.body)
 			}
 		}
 	}
