@@ -235,6 +235,7 @@ func TestHealthcheckTellsByItsExitCode(t *testing.T) {
 		{"healthcheck --http " + web.URL + "/other", "503 Service Unavailable: the view was never proved current", 1},
 		{"healthcheck --server " + closedPort(t), "no broker answers", 1},
 		{"healthcheck --http http://" + closedPort(t), "connection refused", 1},
+		{"healthcheck --http " + strings.Replace(web.URL, "http:", "https:", 1), "write http://", 1},
 		{"healthcheck now", "unknown command", 64},
 	} {
 		got := command(t.Context(), address, "", append(strings.Fields(tc.args), "--timeout", "2s")...)
@@ -294,4 +295,15 @@ func TestValidateShowsProblemsOrWhatWouldRun(t *testing.T) {
 	all.WriteString(command(t.Context(), "x:1", minimal, "config", "validate", "-"))
 	t.Chdir(back)
 	golden(t, "validate", all.String())
+}
+
+func TestAWordThatIsNoCommandOfItsGroupIsRefused(t *testing.T) {
+	for _, group := range []string{"config", "policy", "caller", "client", "keys"} {
+		if got := runWith(t, nil, group, "disable"); got.code != exitUsage || !strings.Contains(got.err, `unknown command "disable"`) {
+			t.Errorf("%s disable: %+v", group, got)
+		}
+		if got := runWith(t, nil, group); got.code != exitOK || !strings.Contains(got.out, "Available Commands") {
+			t.Errorf("%s alone: %+v", group, got)
+		}
+	}
 }

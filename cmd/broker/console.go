@@ -76,6 +76,9 @@ Several replicas elect a leader through etcd; only the leader fetches, and every
 	} {
 		for _, cmd := range commands {
 			cmd.GroupID = group
+			if cmd.HasSubCommands() { // run, so that cobra refuses a word that is none of them: it would print the help, and succeed
+				cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+			}
 			root.AddCommand(cmd)
 		}
 	}

@@ -329,8 +329,11 @@ func TestAProbeChecksTheCertificate(t *testing.T) {
 	if got := runWith(t, env, append(mine, "--ca-file", a.File)...); got.code != 0 || got.out != "200 OK\n" {
 		t.Errorf("with everything: %+v", got)
 	}
-	if got := runWith(t, env, append(mine, "--ca-file", certtest.New(t).File)...); got.code != exitFailed || !strings.Contains(got.err, "unknown authority") {
+	if got := runWith(t, env, append(mine, "--ca-file", certtest.New(t).File)...); got.code != exitFailed || !strings.Contains(got.err, "unknown authority") || !strings.Contains(got.err, "give --ca-file") {
 		t.Errorf("with another authority: %+v", got)
+	}
+	if got := runWith(t, env, "healthcheck", "--http", strings.Replace(web.URL, "https:", "http:", 1)); !strings.Contains(got.err, "write https://") {
+		t.Errorf("in plaintext: %+v", got)
 	}
 	if got := runWith(t, env, "healthcheck", "--http", web.URL, "--ca-file", a.File); got.code != exitFailed || !strings.Contains(got.err, "certificate required") {
 		t.Errorf("without a certificate: %+v", got)

@@ -38,6 +38,7 @@ var troubles = []struct {
 }{
 	{"first record does not look like a TLS handshake", true,
 		"the server does not encrypt", "see that it is the right port; a broker with plaintext: true is called without --ca-file and --tls"},
+	{"server gave HTTP response to HTTPS client", true, "the server does not encrypt", "see that it is the right port, and write http:// if it is"},
 	{"error reading server preface: ", false, answersOtherwise, encrypt},
 	{"connection reset by peer", false, answersOtherwise, encrypt},
 	{"broken pipe", false, answersOtherwise, encrypt},

@@ -119,10 +119,14 @@ func (e *callError) remedy() string {
 		return "show who you are: --cert-file and --key-file, or --bearer-token-file"
 	case e.status.Code() == codes.Unauthenticated:
 		return "see that the certificate or token has not expired, and that the broker's authentication knows its authority, issuer or line"
+	case e.status.Code() == codes.PermissionDenied && e.security.anonymous():
+		return "show who you are: --cert-file and --key-file, or --bearer-token-file; broker policy test tells at the broker what a caller may do"
 	case e.status.Code() == codes.PermissionDenied:
 		return "have a rule for it added to the broker's policy; broker policy test tells there which one decides"
 	case e.status.Code() == codes.Unimplemented && isSocket(e.servers[0]):
 		return "this is about one broker: name it by --server host:port. An agent only hands out tokens"
+	case strings.Contains(e.status.Message(), "unexpected HTTP status code"):
+		return "see that --server names the broker's grpc.listen (by default port 7700), not its http.listen or gateway.listen"
 	default:
 		return ""
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -88,12 +89,18 @@ func (c *client) askHTTP(ctx context.Context, url string) (string, error) {
 	direct := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: secure}} // a probe is not for proxies
 	resp, err := direct.Do(req)
 	if err != nil {
+		if cause, remedy := connectionTrouble(err.Error(), &security{tls: req.URL.Scheme == "https"}); remedy != "" {
+			return "", fmt.Errorf("%s\n  remedy   %s", cause, remedy)
+		}
 		return "", err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 4096))
 	if err != nil {
 		return "", err
+	}
+	if resp.StatusCode == http.StatusBadRequest && bytes.HasPrefix(body, []byte("Client sent an HTTP request to an HTTPS server")) {
+		return "", fmt.Errorf("%s is served over TLS\n  remedy   write https://, and give --ca-file", url)
 	}
 	if resp.StatusCode != http.StatusOK {
 		return "", fmt.Errorf("%s answers %s: %s", url, resp.Status, body)

@@ -30,6 +30,7 @@ var (
 	list    = server.Method{Name: "/tokenbroker.v1.TokenBrokerService/ListTokens", Verb: access.List}
 	report  = server.Method{Name: "/tokenbroker.v1.TokenBrokerService/ReportInvalidToken", Verb: access.Report}
 	refresh = server.Method{Name: "/tokenbroker.v1.AdminService/RefreshToken", Verb: access.Refresh}
+	see     = server.Method{Name: "/tokenbroker.v1.AdminService/GetStatus", Verb: access.Status}
 	resign  = server.Method{Name: "/tokenbroker.v1.AdminService/ResignLeadership", Verb: access.Resign}
 )
 

@@ -154,6 +154,7 @@ func TestRefusalNamesTheIdentityAndRepeatsNothingButWhatTheCallerSaid(t *testing
 		`the policy does not allow a caller who brings no credentials (anonymous) to get token "wallet\n"`: d.get(from("", here), "wallet\n"),
 		`the policy does not allow token:till to get token "` + strings.Repeat("x", 64) + `"`:              d.get(from("till", here), strings.Repeat("x", 1<<16)),
 		`the policy does not allow token:till to list any token`:                                           d.enter("till", list).Allow(""),
+		`the policy does not allow token:till to see the status of any token`:                              d.enter("till", see).Allow(""),
 		`the policy does not allow token:till to have the leader resign`:                                   d.enter("till", resign).Allow(""),
 	} {
 		if refused(t, err, codes.PermissionDenied, server.ReasonDenied); err.Error() != want {

@@ -95,6 +95,8 @@ func (v *visit) denial() string {
 	switch {
 	case v.method.Verb == access.Resign:
 		what = "have the leader resign"
+	case v.method.Verb == access.Status:
+		what = "see the status of any token"
 	case v.token == "":
 		what = fmt.Sprintf("%s any token", v.method.Verb)
 	}
