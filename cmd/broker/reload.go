@@ -57,7 +57,7 @@ func (l *reloader) reload(r *replica) {
 		l.log.Warn("a changed setting takes effect at the next start only", "setting", section)
 	}
 	l.current = next
-	l.log.Info("reloaded the tokens", "added", diff.added, "changed", diff.changed, "removed", diff.removed, "clients", len(next.Clients))
+	l.log.Info("reloaded the tokens", "added", diff.added, "changed", diff.changed, "removed", diff.removed, "clients", len(next.Clients), "rules", len(next.Policy.Rules))
 }
 
 // firstLine is err, unless it was told problem by problem.
