@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"regexp"
 
+	"go.yaml.in/yaml/v4"
+
 	"github.com/tokenbroker/tokenbroker/internal/access"
 	"github.com/tokenbroker/tokenbroker/internal/gateway"
 )
@@ -18,6 +20,9 @@ func (s *section) clients(all []tokenConfig, entrance gatewayConfig) []gateway.C
 	list := s.get("clients")
 	if list.given && entrance.Listen == "" {
 		list.warn("there is no gateway at which clients could ask", "set gateway.listen")
+	}
+	if v, written := s.values["clients"]; written && (!v.given || v.node.Kind == yaml.SequenceNode && len(v.node.Content) == 0) {
+		v.fail("this list is empty", "list clients, or take it away; without clients, authentication and policy nobody is asked who they are")
 	}
 	if list.given && list.node == nil {
 		list.fail("clients cannot be given outside the file", "write them into the file")

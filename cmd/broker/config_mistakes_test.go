@@ -54,6 +54,12 @@ var configMistakes = []struct {
 		`broker.yaml:3:30: gateway.wechat.any_mode: "perhaps" is not possible here; write false or true`,
 		`broker.yaml:3:39: gateway.wechat: unknown field "mode"; known here are any_mode`,
 	}},
+	{name: "clients that are all gone", text: minimal + "gateway: {listen: '127.0.0.1:7710'}\nclients:\n", want: []string{
+		"broker.yaml:4:9: clients: this list is empty; list clients, or take it away; without clients, authentication and policy nobody is asked who they are",
+	}},
+	{name: "a list of no clients", text: minimal + "gateway: {listen: '127.0.0.1:7710'}\nclients: []\n", want: []string{
+		"broker.yaml:4:10: clients: this list is empty; list clients, or take it away; without clients, authentication and policy nobody is asked who they are",
+	}},
 	{name: "clients of all kinds", text: minimal + "clients:\n- {}\n-\n- till\n- {name: a b, secret_sha256: 5ecre7, tokens: [Shop, 'a b']}\n" +
 		"- {name: till, secret_sha256: " + someHash + ", tokens: [shop]}\n- {name: till, secret_sha256: " + someHash + ", tokens: []}\n" +
 		"- {name: other, secret_sha256: " + someHash + ", tokens: ['*']}\n", want: []string{
