@@ -274,12 +274,19 @@ func TestHangupAppliesTheTokensOfANewConfiguration(t *testing.T) {
 		t.Errorf("version %d became %d by a change of the budget", version, got)
 	}
 
-	reload(tokenA+"- {name: B}\n", "reloading failed; the tokens stay as they are")
+	reload(tokenA+"- {name: B}\n", "reloading failed; everything stays as it is")
 	ask(t, b.grpc, "b")
 
 	reload(strings.Replace(tokenA, "name: a,", "name: a, daily_budget: 77, refresh: [{every: 8h}],", 1), `added=[] changed=[a] removed=[b]`)
 	if got := command(t.Context(), b.grpc, "", "get", "b"); !strings.Contains(got, "exit code 2") {
 		t.Errorf("the token is still there:\n%s", got)
+	}
+
+	later := "snapshot: {file: " + s.dir + "/later.snapshot}\n"
+	reload(tokenA+later, "setting=snapshot")
+	reload(tokenA+strings.Replace(tokenB, "name: b", "name: bb", 1)+later, "added=[bb]")
+	if n := strings.Count(b.err.String(), "setting=snapshot"); n != 2 {
+		t.Errorf("of the setting that is not in force it was warned %d times at two reloads", n)
 	}
 }
 

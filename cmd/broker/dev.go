@@ -164,7 +164,7 @@ func (s *scene) run(ctx context.Context, log *slog.Logger) error {
 	cluster, up := errgroup.WithContext(ctx)
 	for i, cfg := range configs {
 		cluster.Go(func() error {
-			return serve(up, cfg, s.members[i], log, &reloader{current: cfg, log: log})
+			return serve(up, cfg, s.members[i], log, &reloader{started: cfg, log: log})
 		})
 	}
 	cluster.Go(func() error {

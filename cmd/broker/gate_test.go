@@ -182,7 +182,7 @@ func TestLimitsOfTheConfigurationAreThoseOfCallers(t *testing.T) {
 	if !refusedOnce {
 		t.Error("60 requests at once were answered, although 30 may be made")
 	}
-	p.hangUp(t, strings.Replace(p.sections, "rate: 1, burst: 30", "rate: 100000, burst: 100000", 1), "reloaded the tokens")
+	p.hangUp(t, strings.Replace(p.sections, "rate: 1, burst: 30", "rate: 100000, burst: 100000", 1), "reloaded the configuration")
 	for range 60 {
 		if code, _, body := p.fetch(t, "/metrics", bossPass); code != http.StatusOK {
 			t.Fatalf("after the limits were lifted: %d, %s", code, body)
@@ -195,7 +195,7 @@ func TestHangupTakesOverThePolicyAndOpensTheAuditLogAnew(t *testing.T) {
 	if err := os.Rename(p.audit, p.audit+".1"); err != nil {
 		t.Fatal(err)
 	}
-	p.hangUp(t, strings.Replace(p.sections, "tokens: [a]", "tokens: [b]", 1), "reloaded the tokens")
+	p.hangUp(t, strings.Replace(p.sections, "tokens: [a]", "tokens: [b]", 1), "reloaded the configuration")
 	if err := p.get(t, shopPass, "a"); status.Code(err) != codes.PermissionDenied {
 		t.Errorf("what was taken away: %v", err)
 	}

@@ -13,8 +13,8 @@ import (
 type reloader struct {
 	// load reads the configuration anew.
 	load func(dry bool) (*config, problems, error)
-	// current is what was applied last. Only run touches it.
-	current *config
+	// started is what the replica was started with, and so what runs of all that a reload does not apply.
+	started *config
 	log     *slog.Logger
 	// hangups brings one signal for each reload that is wanted.
 	hangups <-chan os.Signal
@@ -44,20 +44,19 @@ func (l *reloader) reload(r *replica) {
 		}
 	}
 	if err != nil {
-		l.log.Error("reloading failed; the tokens stay as they are", "problems", len(found), "err", firstLine(err, found))
+		l.log.Error("reloading failed; everything stays as it is", "problems", len(found), "err", firstLine(err, found))
 		return
 	}
 	logWarnings(l.log, warnings)
 	diff, err := r.reconfigure(next)
 	if err != nil {
-		l.log.Error("reloading failed; the tokens stay as they are", "err", err)
+		l.log.Error("reloading failed; everything stays as it is", "err", err)
 		return
 	}
-	for _, section := range l.current.restartFor(next) {
+	for _, section := range l.started.restartFor(next) {
 		l.log.Warn("a changed setting takes effect at the next start only", "setting", section)
 	}
-	l.current = next
-	l.log.Info("reloaded the tokens", "added", diff.added, "changed", diff.changed, "removed", diff.removed, "clients", len(next.Clients), "rules", len(next.Policy.Rules))
+	l.log.Info("reloaded the configuration", "added", diff.added, "changed", diff.changed, "removed", diff.removed, "clients", len(next.Clients), "rules", len(next.Policy.Rules))
 }
 
 // firstLine is err, unless it was told problem by problem.

@@ -52,7 +52,7 @@ Exit codes:
 		if err != nil {
 			return err
 		}
-		return serve(ctx, cfg, p, log, &reloader{load: src.load, current: cfg, log: log, hangups: hangups})
+		return serve(ctx, cfg, p, log, &reloader{load: src.load, started: cfg, log: log, hangups: hangups})
 	})
 	return cmd
 }

@@ -173,7 +173,7 @@ func (f *fortress) operate(t *testing.T) {
 	}
 	for _, b := range f.replicas {
 		b.signal(t, syscall.SIGHUP)
-		b.err.await(t, "reloaded the tokens")
+		b.err.await(t, "reloaded the configuration")
 	}
 }
 

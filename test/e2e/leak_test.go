@@ -256,7 +256,7 @@ tokens:
 			t.Fatal(err)
 		}
 		h.first.signal(t, syscall.SIGHUP)
-		h.first.err.await(t, map[bool]string{true: "the tokens stay as they are", false: "reloaded the tokens"}[text == wrong])
+		h.first.err.await(t, map[bool]string{true: "everything stays as it is", false: "reloaded the configuration"}[text == wrong])
 	}
 }
 

@@ -163,7 +163,7 @@ func TestHangupAddsATokenWithoutARestart(t *testing.T) {
 	}
 
 	// A mistake changes nothing.
-	reload("  - {name: Late, wechat: {}}\n", "the tokens stay as they are")
+	reload("  - {name: Late, wechat: {}}\n", "everything stays as it is")
 	for _, b := range s.brokers {
 		firstToken(t, b, late)
 	}
