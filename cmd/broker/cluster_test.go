@@ -440,7 +440,7 @@ tokens:
 func TestDemonstrationIsReadyForEverythingItSuggests(t *testing.T) {
 	p := launch(t, nil, "dev", "--replicas", "2", "--token-ttl", "60s", "--grpc-port", "0", "--http-port", "0", "--etcd-port", "0", "--wechat-port", "0")
 	shown := p.out.await(t, "Ctrl-C ends it.")
-	for _, want := range []string{"NOT FOR PRODUCTION", "Tokens live 1m.", "dev-2", "etcdctl --endpoints http://127.0.0.1:"} {
+	for _, want := range []string{"NOT FOR PRODUCTION", "nothing is encrypted", "Tokens live 1m.", "dev-2", "etcdctl --endpoints http://127.0.0.1:"} {
 		if !strings.Contains(shown, want) {
 			t.Errorf("%q is not in:\n%s", want, shown)
 		}

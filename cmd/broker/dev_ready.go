@@ -59,7 +59,7 @@ func (s *scene) announce(w io.Writer, took time.Duration) {
 	}
 	fmt.Fprintf(w, `
 === NOT FOR PRODUCTION: WeChat is simulated, everything is forgotten at the end,
-=== and every program on this machine can have the tokens.
+=== nothing is encrypted (plaintext, on loopback), and every program on this machine can have the tokens.
 
 Ready after %.1fs. Tokens live %s.
 
