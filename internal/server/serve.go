@@ -27,6 +27,8 @@ const (
 	workers = 128
 	// handshakeTime is how long a new connection may take until it speaks HTTP/2.
 	handshakeTime = 10 * time.Second
+	// idleTime is how long a connection may be open without a call on it. Clients open it again by themselves with their next call.
+	idleTime = 10 * time.Minute
 )
 
 // Options are what every replica serves with. maxConnectionAge is Config.MaxConnectionAge.
@@ -48,6 +50,7 @@ func Options(maxConnectionAge time.Duration) []grpc.ServerOption {
 			// it again elsewhere.
 			MaxConnectionAge:      maxConnectionAge,
 			MaxConnectionAgeGrace: 5 * time.Minute,
+			MaxConnectionIdle:     idleTime,
 			// A peer that vanished without a word is noticed within a minute and a half.
 			Time:    time.Minute,
 			Timeout: 20 * time.Second,

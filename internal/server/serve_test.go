@@ -5,10 +5,12 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
@@ -311,4 +313,29 @@ func TestOversizedRequestIsRefused(t *testing.T) {
 	s := serve(newWorld(t))
 	_, err := s.ReportInvalidToken(t.Context(), byValue(strings.Repeat("x", 1<<17)))
 	refused(t, err, codes.ResourceExhausted, "")
+}
+
+func TestConnectionWithoutCallsIsClosedAndComesBackWithTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(newWorld(t))
+		s.commit(stable, 24*time.Hour)
+		get := func() {
+			t.Helper()
+			if _, err := s.GetToken(t.Context(), &tokenbrokerv1.GetTokenRequest{Name: stable}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		get()
+		time.Sleep(9 * time.Minute)
+		synctest.Wait()
+		if state := s.conn.GetState(); state != connectivity.Ready {
+			t.Errorf("after nine minutes the connection is %v", state)
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if state := s.conn.GetState(); state == connectivity.Ready {
+			t.Error("after eleven minutes without a call it is still open")
+		}
+		get()
+	})
 }
