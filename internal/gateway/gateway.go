@@ -47,8 +47,8 @@ type Gateway struct {
 	mux      *runtime.ServeMux // the paths under /v1
 	listings *listings
 	metrics  metrics
-	watches  chan struct{} // has one element for each open watch
-	bodies   *crowd.Crowd  // the bodies that are awaited
+	watches  *crowd.Crowd // the open watches
+	bodies   *crowd.Crowd // the bodies that are awaited
 
 	drainOnce sync.Once
 	draining  chan struct{} // closed when watches are to end
@@ -62,11 +62,11 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	conn := &orderly{forwarding{cfg.Conn}, make(chan struct{}, maxWaits)}
+	conn := newOrderly(forwarding{cfg.Conn})
 	g := &Gateway{
 		broker: tokenbrokerv1.NewTokenBrokerServiceClient(conn), admission: cfg.Admission, anyMode: cfg.AnyMode, log: cfg.Logger,
 		certificates: cfg.Certificates, maxAge: cfg.MaxConnectionAge,
-		metrics: newMetrics(), watches: make(chan struct{}, maxWatches), bodies: crowd.New(maxBodies, maxBodiesByAddress), draining: make(chan struct{}),
+		metrics: newMetrics(), watches: crowd.New(maxWatches, maxWatchesOfOne), bodies: crowd.New(maxBodies, maxBodiesByAddress), draining: make(chan struct{}),
 	}
 	g.listings = &listings{list: g.broker.ListTokens, of: map[credentials]*accounts{}}
 	var err error

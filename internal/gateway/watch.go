@@ -21,6 +21,8 @@ import (
 const (
 	// maxWatches bounds the open streams of events. They share one connection with all other requests, which has room for 1024.
 	maxWatches = 512
+	// maxWatchesOfOne bounds those of one address.
+	maxWatchesOfOne = maxWatches / 4 * 3
 	// heartbeat is how often a stream without events sends a comment, so that proxies and callers know that it lives.
 	heartbeat = 15 * time.Second
 	// openTime is how long an error of the call may take to become a status instead of an event: there is no other sign that a stream
@@ -44,13 +46,13 @@ func (g *Gateway) watch(w http.ResponseWriter, r *http.Request, params map[strin
 		a.fail(errMethod) // HEAD of a stream that never ends
 		return
 	}
-	select {
-	case g.watches <- struct{}{}:
-		defer func() { <-g.watches }()
-	default:
-		a.fail(retryLater(codes.ResourceExhausted, fmt.Sprintf("%d watches are open already; ask another replica", maxWatches), 5*time.Second))
+	leave, ok := g.watches.Enter(r.RemoteAddr)
+	if !ok {
+		a.fail(retryLater(codes.ResourceExhausted,
+			fmt.Sprintf("%d watches are open already, or %d of this address; ask another replica", maxWatches, maxWatchesOfOne), 5*time.Second))
 		return
 	}
+	defer leave()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	ctx, err := runtime.AnnotateContext(ctx, g.mux, r, tokenbrokerv1.TokenBrokerService_WatchToken_FullMethodName)

@@ -259,7 +259,7 @@ func TestSlowReaderGetsTheNewestAndNothingIsQueuedForIt(t *testing.T) {
 func TestWatchesAreBoundedAndTheirPlacesAreGivenBack(t *testing.T) {
 	s := newSite(t)
 	s.commit(stable, time.Hour)
-	const most = 512
+	const most = 384 // of one address
 	streams := make([]*eventStream, most)
 	for i := range streams {
 		streams[i] = s.watch(stable)
