@@ -1,7 +1,6 @@
 package snapshot_test
 
 import (
-	"bytes"
 	"errors"
 	"log/slog"
 	"os"
@@ -13,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/tokenbroker/tokenbroker/internal/clock"
+	"github.com/tokenbroker/tokenbroker/internal/logtest"
 	"github.com/tokenbroker/tokenbroker/internal/snapshot"
 	"github.com/tokenbroker/tokenbroker/internal/store"
 	"github.com/tokenbroker/tokenbroker/internal/token"
@@ -95,14 +95,14 @@ type site struct {
 	view   *view.View
 	course snapshot.Course
 	clock  *clock.Clock
-	log    *bytes.Buffer
+	log    *logtest.Buffer
 	key    store.Sealer
 }
 
 // newSite returns a replica with the idempotent token "stable" and the rotating one "classic", in a folder of its own.
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{file: filepath.Join(t.TempDir(), "snapshot.json"), log: new(bytes.Buffer), key: siteKey}
+	s := &site{file: filepath.Join(t.TempDir(), "snapshot.json"), log: &logtest.Buffer{}, key: siteKey}
 	s.restart(t)
 	return s
 }
