@@ -3,9 +3,11 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tokenbroker/tokenbroker/internal/token"
 	tokenbrokerv1 "github.com/tokenbroker/tokenbroker/proto/tokenbroker/v1"
 )
 
@@ -120,9 +123,14 @@ func TestWatchersWhoNeverReadCostBoundedMemory(t *testing.T) {
 	address := serveTCP(t, w)
 	before := held()
 	watchUnread(t, address, watches)
+	// gRPC counts bytes of messages, and keeps each in a buffer of 256 bytes, or of 4 KB, or more: these fill theirs.
+	filling := strings.Repeat("v", 3500)
 	change := func(times int) uint64 {
 		for range times {
-			w.commit(stable, time.Hour)
+			w.write(stable, func(rec *token.Record) {
+				rec.Version++
+				rec.Value = token.NewSecret(fmt.Sprintf("%d-%s", rec.Version, filling))
+			})
 			runtime.Gosched() // let some see each
 		}
 		return held() - before
