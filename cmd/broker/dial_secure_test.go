@@ -272,6 +272,7 @@ func TestWhoIsNotLetInIsToldWhatToDo(t *testing.T) {
 		{codes.PermissionDenied, server.ReasonDenied, nil, exitDenied, "broker policy test"},
 		{codes.ResourceExhausted, server.ReasonCallerLimit, nil, exitExhausted, "call less often"},
 		{codes.Unavailable, server.ReasonAuditFull, nil, exitUnavailable, "free space for this one's audit log"},
+		{codes.Unavailable, server.ReasonIssuerAway, nil, exitUnavailable, "why the issuer's keys cannot be got"},
 	} {
 		refusing = refusal(c.code, "no", &errdetails.ErrorInfo{Reason: c.reason, Domain: server.ErrorDomain})
 		if got := runWith(t, env, append([]string{"get", "shop"}, c.args...)...); got.code != c.exit || !strings.Contains(got.err, c.want) {

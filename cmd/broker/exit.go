@@ -102,6 +102,8 @@ func remedyFor(reason string) string {
 		return `ask again in some seconds; if it lasts, the replicas' logs say why none is elected ("standing for election failed")`
 	case server.ReasonAuditFull:
 		return "ask another replica by --server, and free space for this one's audit log: it hands out nothing that it cannot write down"
+	case server.ReasonIssuerAway:
+		return `ask again, or another replica by --server; if it lasts, this one's log says why the issuer's keys cannot be got ("the issuer's keys cannot be got")`
 	case server.ReasonCallerLimit:
 		return "call less often: tokens may be kept until their refresh_after; or have limits raised in the broker's configuration"
 	default:

@@ -23,12 +23,12 @@
 // matter of the listener and not of the connection, so that an operator sees it in the configuration: who serves the network has given
 // every program that reaches it the tokens anyway, under whatever names there are.
 //
-// A body is read whole, maxBody at most, before anything else happens; so many are awaited of each address. A call ends after defaultWait, or after what Grpc-Timeout says, up
-// to maxWait. The time for sending is limited for each answer and each event by itself: there is no limit on the connection that a
-// stream would run into.
+// A body is read whole, maxBody at most, before anything else happens; so many are awaited of each address. A call ends after defaultWait,
+// or after what Grpc-Timeout says, up to maxWait. The time for sending is limited for each answer and each event by itself: there is no
+// limit on the connection that a stream would run into.
 //
 // All requests share one connection, which has room for so many calls. Streams of events have their share of it, and so have calls that may
-// wait for a new token: see orderly.go.
+// wait for a new token; of either, one address leaves a quarter to others: see watch.go and orderly.go.
 //
 // # What a 304 means
 //

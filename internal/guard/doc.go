@@ -34,7 +34,8 @@
 //	  report                     the caller is told (phase done)
 //	a call that was allowed      with its code
 //	  and came to nothing
-//	a refusal                    with its code, UNAUTHENTICATED or PERMISSION_DENIED, unless for its number
+//	a refusal                    with its code, UNAUTHENTICATED, PERMISSION_DENIED or, where the issuer of the caller's token is away and
+//	                             nobody can tell, UNAVAILABLE; unless for its number
 //
 // If a record must be made (audit.Config.Refuse) and cannot be, the order is not carried out and the answer does not leave: UNAVAILABLE, AUDIT_FULL.
 // A refusal stays what it is. Health is not touched by that: it says what the replica has, not who may be told. A replica that called itself NOT_SERVING for

@@ -12,8 +12,8 @@ import (
 
 // Guard decides whose calls are carried out. It is asked around the generated handlers, for each call of both services.
 type Guard interface {
-	// Admit says who is calling, and takes from what they may have of calls and streams. Errors are made by Unauthenticated and Limited; if
-	// there is one, there is no Visit. It must not block.
+	// Admit says who is calling, and takes from what they may have of calls and streams. Errors are made by Unauthenticated, Undecided and
+	// Limited; if there is one, there is no Visit. It may block for some seconds, where keys of an issuer must be got first.
 	Admit(ctx context.Context, m Method) (Visit, error)
 }
 
